@@ -1,0 +1,604 @@
+//! [P] The one error type of the library, grouped by what the caller does next.
+//!
+//! Layers below add what they know (bytes, position), layers above add what they know (file, partition) with
+//! [`Error::in_file`] and [`Error::in_partition`]. Kafka's counterpart: `org.apache.kafka.common.protocol.Errors`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong.
+///
+/// Match on the variant, or ask [`class`](Error::class) what to do next and [`written`](Error::written) whether the
+/// record may be in the log. Cheap to clone: one failed sync is reported to every waiting producer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // ---- fix the call ------------------------------------------------------------------------------------------
+    /// One or more configuration values are unknown or out of range; nothing was changed.
+    #[error("invalid configuration: {}", Listed(.violations))]
+    InvalidConfig {
+        /// Every violation found, not only the first.
+        violations: Vec<ConfigViolation>,
+    },
+    /// The text is not a legal topic name.
+    #[error("invalid topic name {name:?}: {reason}")]
+    InvalidTopicName {
+        /// The name as given, cut to 300 characters.
+        name: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// The text is not a topic id.
+    #[error("invalid topic id {text:?}: 22 characters of URL-safe base64 are expected")]
+    InvalidTopicId {
+        /// The text as given, cut to 64 characters.
+        text: String,
+    },
+    /// A partition number below zero.
+    #[error("invalid partition {partition}: partitions are numbered from 0")]
+    InvalidPartition {
+        /// The number as given.
+        partition: i32,
+    },
+    /// The batch is larger than `max.message.bytes`, or larger than a whole segment.
+    #[error("the batch of {size} bytes is larger than {limit} = {max}; send smaller batches or raise the limit")]
+    RecordTooLarge {
+        /// Size of the encoded batch in bytes.
+        size: u64,
+        /// The largest size allowed, in bytes.
+        max: u64,
+        /// The configuration key that sets the limit.
+        limit: &'static str,
+    },
+    /// A record or batch breaks a rule of the format; nothing of its batch was written.
+    #[error("invalid record{}: {what}", AtIndex(.index))]
+    InvalidRecord {
+        /// The record's index in its batch, where one record is to blame.
+        index: Option<u32>,
+        /// The rule that it breaks.
+        what: &'static str,
+    },
+    /// A record's timestamp is too far from the wall clock, or of the wrong type for the topic.
+    #[error(
+        "invalid timestamp {timestamp} ms{}: the topic accepts {earliest} to {latest} ms",
+        AtIndex(.index)
+    )]
+    InvalidTimestamp {
+        /// The record's index in its batch, where known.
+        index: Option<u32>,
+        /// The timestamp as given.
+        timestamp: Timestamp,
+        /// The earliest timestamp accepted now.
+        earliest: Timestamp,
+        /// The latest timestamp accepted now.
+        latest: Timestamp,
+    },
+    /// The offset is not in the log.
+    #[error("{tp}: offset {requested} is out of range; the log holds {start} up to (not including) {end}")]
+    OffsetOutOfRange {
+        /// The partition.
+        tp: TopicPartition,
+        /// The offset asked for.
+        requested: Offset,
+        /// The first offset in range.
+        start: Offset,
+        /// The end of the range, exclusive.
+        end: Offset,
+    },
+    /// Replicated bytes do not continue the log.
+    #[error("{tp}: cannot append at offset {first}: the log ends at {log_end}")]
+    UnexpectedAppendOffset {
+        /// The partition.
+        tp: TopicPartition,
+        /// First offset of the bytes.
+        first: Offset,
+        /// Where the log ends.
+        log_end: Offset,
+    },
+    /// The operation is not possible in the present state, for example an append before `begin_epoch`.
+    #[error("cannot {operation}: {state}")]
+    InvalidState {
+        /// What was asked for.
+        operation: &'static str,
+        /// Why it is not possible now.
+        state: &'static str,
+    },
+    /// The folder belongs to another topic of the same name (deleted and created again), or to another cluster.
+    #[error("{tp}: the folder holds topic id {found}, but {expected} was expected")]
+    InconsistentTopicId {
+        /// The partition.
+        tp: TopicPartition,
+        /// The id that the caller named.
+        expected: TopicId,
+        /// The id in `partition.metadata`.
+        found: TopicId,
+    },
+    /// The folder's identity differs from what the caller expects.
+    #[error("{}: {field} is {found:?}, but {expected:?} was expected", .path.display())]
+    InconsistentIdentity {
+        /// The identity file.
+        path: PathBuf,
+        /// The property, for example `cluster.id`.
+        field: &'static str,
+        /// The value that the caller named.
+        expected: String,
+        /// The value in the file.
+        found: String,
+    },
+
+    // ---- stop, you were replaced --------------------------------------------------------------------------------
+    /// A newer leader epoch is known.
+    #[error("{tp}: leader epoch {given} is fenced: the current epoch is {current}")]
+    FencedLeaderEpoch {
+        /// The partition.
+        tp: TopicPartition,
+        /// The epoch given.
+        given: LeaderEpoch,
+        /// The epoch known here.
+        current: LeaderEpoch,
+    },
+    /// A newer incarnation of this producer has written.
+    #[error("{tp}: producer {producer_id} epoch {given} is fenced: the current epoch is {current}")]
+    ProducerFenced {
+        /// The partition.
+        tp: TopicPartition,
+        /// The producer.
+        producer_id: ProducerId,
+        /// The epoch given.
+        given: ProducerEpoch,
+        /// The epoch known here.
+        current: ProducerEpoch,
+    },
+    /// A newer transaction coordinator has written a marker for this producer.
+    #[error("{tp}: transaction coordinator epoch {given} is fenced: the current epoch is {current}")]
+    TransactionCoordinatorFenced {
+        /// The partition.
+        tp: TopicPartition,
+        /// The coordinator epoch given.
+        given: i32,
+        /// The coordinator epoch known here.
+        current: i32,
+    },
+
+    // ---- the operator's problem ---------------------------------------------------------------------------------
+    /// The operating system refused.
+    #[error("cannot {operation} {}: {source}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: Arc<io::Error>,
+    },
+    /// The disk is full; the partial append was undone and the log takes writes again once there is space.
+    #[error("no space left to {operation} {}: {needed} bytes needed, {free} free", .path.display())]
+    OutOfSpace {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Bytes that were to be written.
+        needed: u64,
+        /// Bytes free, as far as known.
+        free: u64,
+    },
+    /// Bytes that must be intact are not. Nothing was cut or skipped.
+    #[error(transparent)]
+    Corrupt(Box<Corrupt>),
+    /// The file was written by a newer version; it was left untouched.
+    #[error("{}: format version {found} is not known here (newest known: {known}); use a newer logstead", .path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// The batch is compressed with a codec that is not built in.
+    #[error("the batch is compressed with {codec}, a codec that is not built in")]
+    UnsupportedCodec {
+        /// The codec's name, as Kafka's `compression.type` spells it.
+        codec: &'static str,
+    },
+    /// The partition takes no writes since an earlier failure. Reads of what is intact go on.
+    #[error("{tp} is offline for writing since: {cause}")]
+    Offline {
+        /// The partition.
+        tp: TopicPartition,
+        /// The first failure.
+        cause: Arc<Error>,
+    },
+    /// Another process, or this one, has the folder open for writing.
+    #[error("{} is already open{}", .path.display(), ByPid(.pid))]
+    AlreadyOpen {
+        /// The data folder.
+        path: PathBuf,
+        /// The process that holds it, where the system tells.
+        pid: Option<u32>,
+    },
+    /// The object was closed or dropped before the operation could finish.
+    #[error("closed before the operation finished")]
+    Closed,
+
+    // ---- a bug in logstead --------------------------------------------------------------------------------------
+    /// An internal invariant does not hold; the partition was taken offline first.
+    #[error("internal invariant broken: {invariant}; please report this")]
+    Internal {
+        /// The invariant.
+        invariant: &'static str,
+    },
+}
+
+/// What [`Error::Corrupt`] knows about damaged bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Corrupt {
+    /// The partition, where known.
+    pub tp: Option<TopicPartition>,
+    /// The file; `None` for bytes in memory.
+    pub path: Option<PathBuf>,
+    /// Where the damaged part starts: bytes from the start of the file (or of the bytes in memory).
+    pub position: u64,
+    /// Which offsets are lost or in doubt, where known.
+    pub offsets: Option<DamagedOffsets>,
+    /// What is wrong with the bytes.
+    pub what: Damage,
+}
+
+/// The offsets that damage concerns: everything below `first` is intact, and so is what starts at `next_intact`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DamagedOffsets {
+    /// The first offset in doubt: the offset after the last safe one.
+    pub first: Offset,
+    /// The first offset behind the damage that is readable again; the log end when nothing is.
+    pub next_intact: Offset,
+}
+
+/// The kinds of damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The stored checksum is not that of the bytes.
+    Checksum {
+        /// As stored.
+        stored: u32,
+        /// As computed.
+        computed: u32,
+    },
+    /// A length field is impossible.
+    Length {
+        /// As stored.
+        stored: i64,
+    },
+    /// The bytes end before the structure does.
+    Truncated {
+        /// Bytes that the structure needs.
+        needed: u64,
+        /// Bytes that are there.
+        available: u64,
+    },
+    /// The magic byte or number is not the expected one.
+    Magic {
+        /// As stored.
+        stored: i64,
+    },
+    /// A batch does not continue the one before, or lies outside its segment.
+    Offset {
+        /// The lowest offset possible here.
+        expected: Offset,
+        /// As stored.
+        found: i64,
+    },
+    /// A batch's leader epoch is not the one that the epoch history gives for its offset.
+    LeaderEpoch {
+        /// By the history; `None` when it has none for this offset.
+        expected: Option<LeaderEpoch>,
+        /// As stored; `None` for -1.
+        found: Option<LeaderEpoch>,
+    },
+    /// Bytes that were durable are gone: the file ends early, or does not exist.
+    Missing {
+        /// The length that the file had, in bytes, where known.
+        expected: Option<u64>,
+        /// The length that it has.
+        found: u64,
+    },
+    /// A structure breaks a rule of its format.
+    Structure(&'static str),
+}
+
+/// One configuration value that was rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigViolation {
+    /// The key as given.
+    pub field: String,
+    /// Why it was rejected, and what would be accepted.
+    pub reason: String,
+}
+
+/// What the caller does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// Fix the call or the configuration; the same call fails again.
+    Config,
+    /// The same call may succeed later.
+    Retry,
+    /// Give up this attempt (batch, transaction); the next one may go on.
+    AbortAndContinue,
+    /// Stop using this object; the operator or a newer owner takes over.
+    Fatal,
+}
+
+/// May the record that the failed call concerned be in the log?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Written {
+    /// Certainly not.
+    No,
+    /// It may or may not be.
+    Maybe,
+    /// It is in the log, although the call failed.
+    Yes,
+}
+
+impl Error {
+    /// What the caller does next.
+    ///
+    /// ```
+    /// use logstead::error::{Error, ErrorClass, Written};
+    /// let error = Error::InvalidRecord { index: None, what: "control batches cannot be produced" };
+    /// assert_eq!(error.class(), ErrorClass::Config);
+    /// assert_eq!(error.written(), Written::No);
+    /// assert_eq!(error.kafka_code(), 87); // INVALID_RECORD
+    /// ```
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Error::InvalidConfig { .. }
+            | Error::InvalidTopicName { .. }
+            | Error::InvalidTopicId { .. }
+            | Error::InvalidPartition { .. }
+            | Error::RecordTooLarge { .. }
+            | Error::InvalidRecord { .. }
+            | Error::InvalidTimestamp { .. }
+            | Error::OffsetOutOfRange { .. }
+            | Error::UnexpectedAppendOffset { .. }
+            | Error::InvalidState { .. }
+            | Error::InconsistentTopicId { .. }
+            | Error::InconsistentIdentity { .. }
+            | Error::UnsupportedCodec { .. } => ErrorClass::Config,
+            Error::OutOfSpace { .. } | Error::AlreadyOpen { .. } => ErrorClass::Retry,
+            Error::FencedLeaderEpoch { .. }
+            | Error::ProducerFenced { .. }
+            | Error::TransactionCoordinatorFenced { .. }
+            | Error::Io { .. }
+            | Error::Corrupt(_)
+            | Error::UnsupportedFormat { .. }
+            | Error::Offline { .. }
+            | Error::Closed
+            | Error::Internal { .. } => ErrorClass::Fatal,
+        }
+    }
+
+    /// May the record be in the log?
+    ///
+    /// `Maybe` for a failed write or sync: the bytes may have reached the disk although nobody can promise it.
+    pub fn written(&self) -> Written {
+        match self {
+            Error::Io { .. } | Error::Closed | Error::Internal { .. } => Written::Maybe,
+            Error::InvalidConfig { .. }
+            | Error::InvalidTopicName { .. }
+            | Error::InvalidTopicId { .. }
+            | Error::InvalidPartition { .. }
+            | Error::RecordTooLarge { .. }
+            | Error::InvalidRecord { .. }
+            | Error::InvalidTimestamp { .. }
+            | Error::OffsetOutOfRange { .. }
+            | Error::UnexpectedAppendOffset { .. }
+            | Error::InvalidState { .. }
+            | Error::InconsistentTopicId { .. }
+            | Error::InconsistentIdentity { .. }
+            | Error::UnsupportedCodec { .. }
+            | Error::OutOfSpace { .. }
+            | Error::AlreadyOpen { .. }
+            | Error::FencedLeaderEpoch { .. }
+            | Error::ProducerFenced { .. }
+            | Error::TransactionCoordinatorFenced { .. }
+            | Error::Corrupt(_)
+            | Error::UnsupportedFormat { .. }
+            | Error::Offline { .. } => Written::No,
+        }
+    }
+
+    /// Kafka's number for this error, for those who speak its protocol. -1 (UNKNOWN_SERVER_ERROR) where it has none.
+    pub fn kafka_code(&self) -> i16 {
+        match self {
+            Error::InvalidConfig { .. } => 40,
+            Error::InvalidTopicName { .. } => 17,
+            Error::InvalidTopicId { .. } | Error::InvalidState { .. } => 42,
+            Error::InvalidPartition { .. } => 37,
+            Error::RecordTooLarge { .. } => 10,
+            Error::InvalidRecord { .. } => 87,
+            Error::InvalidTimestamp { .. } => 32,
+            Error::OffsetOutOfRange { .. } => 1,
+            Error::InconsistentTopicId { .. } => 103,
+            Error::UnsupportedCodec { .. } => 76,
+            Error::FencedLeaderEpoch { .. } => 74,
+            Error::ProducerFenced { .. } => 90,
+            Error::TransactionCoordinatorFenced { .. } => 52,
+            Error::Corrupt(_) => 2,
+            Error::Io { .. } | Error::OutOfSpace { .. } | Error::Offline { .. } => 56,
+            Error::UnexpectedAppendOffset { .. }
+            | Error::InconsistentIdentity { .. }
+            | Error::UnsupportedFormat { .. }
+            | Error::AlreadyOpen { .. }
+            | Error::Closed
+            | Error::Internal { .. } => -1,
+        }
+    }
+
+    /// Damage in bytes whose file is not known here; layers above add it.
+    pub(crate) fn corrupt(position: u64, what: Damage) -> Error {
+        Error::Corrupt(Box::new(Corrupt { tp: None, path: None, position, offsets: None, what }))
+    }
+
+    /// Adds the file to damage that does not name one yet; `start` is where the examined bytes begin in that file.
+    #[must_use]
+    pub(crate) fn in_file(self, path: &Path, start: u64) -> Error {
+        match self {
+            Error::Corrupt(mut corrupt) if corrupt.path.is_none() => {
+                corrupt.path = Some(path.to_path_buf());
+                corrupt.position = corrupt.position.saturating_add(start);
+                Error::Corrupt(corrupt)
+            }
+            other => other,
+        }
+    }
+
+    /// Adds the partition to damage that does not name one yet.
+    #[must_use]
+    pub(crate) fn in_partition(self, tp: &TopicPartition) -> Error {
+        match self {
+            Error::Corrupt(mut corrupt) if corrupt.tp.is_none() => {
+                corrupt.tp = Some(tp.clone());
+                Error::Corrupt(corrupt)
+            }
+            other => other,
+        }
+    }
+
+    /// Adds the damaged offsets to damage that does not name them yet.
+    #[must_use]
+    pub(crate) fn with_offsets(self, first: Offset, next_intact: Offset) -> Error {
+        match self {
+            Error::Corrupt(mut corrupt) if corrupt.offsets.is_none() => {
+                corrupt.offsets = Some(DamagedOffsets { first, next_intact });
+                Error::Corrupt(corrupt)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Turns the operating system's errors into ours, with what was tried and where.
+pub(crate) trait IoContext<T> {
+    /// Names the operation (a verb phrase that fits "cannot ... PATH") and the file.
+    fn context(self, operation: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, operation: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::OutOfSpace { operation, path: path.to_path_buf(), needed: 0, free: 0 }
+            }
+            _ => Error::Io { operation, path: path.to_path_buf(), source: Arc::new(source) },
+        })
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(tp) = &self.tp {
+            write!(f, "{tp}: ")?;
+        }
+        match &self.path {
+            Some(path) => write!(f, "{} is damaged at position {}: ", path.display(), self.position)?,
+            None => write!(f, "damaged at position {}: ", self.position)?,
+        }
+        write!(f, "{}", self.what)?;
+        if let Some(offsets) = &self.offsets {
+            write!(
+                f,
+                "; offsets {} up to (not including) {} are affected, everything below is safe",
+                offsets.first, offsets.next_intact
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::Checksum { stored, computed } => {
+                write!(f, "the stored checksum is {stored:08x}, that of the bytes is {computed:08x}")
+            }
+            Damage::Length { stored } => write!(f, "the length {stored} is impossible"),
+            Damage::Truncated { needed, available } => {
+                write!(f, "{needed} bytes are needed, {available} are there")
+            }
+            Damage::Magic { stored } => write!(f, "the magic value {stored} is not known"),
+            Damage::Offset { expected, found } => write!(f, "offset {found} where {expected} was expected"),
+            Damage::LeaderEpoch { expected, found } => {
+                write!(f, "leader epoch {} where {} was expected", OrNone(found), OrNone(expected))
+            }
+            Damage::Missing { expected: Some(expected), found } => {
+                write!(f, "the file was {expected} bytes long and is now {found}")
+            }
+            Damage::Missing { expected: None, found } => {
+                write!(f, "bytes that were durable are gone; the file is now {found} bytes long")
+            }
+            Damage::Structure(rule) => f.write_str(rule),
+        }
+    }
+}
+
+/// Prints configuration violations as one sentence.
+struct Listed<'a>(&'a [ConfigViolation]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", violation.field, violation.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints ` at index N`, or nothing.
+struct AtIndex<'a>(&'a Option<u32>);
+
+impl fmt::Display for AtIndex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(index) => write!(f, " at index {index} of its batch"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints ` by process N`, or nothing.
+struct ByPid<'a>(&'a Option<u32>);
+
+impl fmt::Display for ByPid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, " by process {pid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints a value, or `none`.
+struct OrNone<'a, T>(&'a Option<T>);
+
+impl<T: fmt::Display> fmt::Display for OrNone<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
