@@ -173,6 +173,38 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Whose clock a record's timestamp is (Kafka's `message.timestamp.type`).
+///
+/// ```
+/// use logstead::types::TimestampType;
+/// assert_eq!(TimestampType::LogAppendTime.to_string(), "LogAppendTime");
+/// assert_eq!(TimestampType::default(), TimestampType::CreateTime);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum TimestampType {
+    /// The producer's: when the record came into being.
+    #[default]
+    CreateTime,
+    /// The leader's: when the batch was appended.
+    LogAppendTime,
+}
+
+impl TimestampType {
+    /// Kafka's spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+        }
+    }
+}
+
+impl fmt::Display for TimestampType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A legal topic name: 1 to 249 characters of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
 ///
 /// Cheap to clone. The rule is Kafka's, and it is what makes a name safe as part of a folder name.
