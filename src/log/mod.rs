@@ -1,6 +1,8 @@
 //! placeholder
 mod epoch_cache;
 mod offset_index;
+mod producer_snapshot;
+mod producer_state;
 mod time_index;
 mod txn_index;
 
