@@ -49,19 +49,14 @@ impl EpochCache {
     /// A history that was stored.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when epochs or start offsets do not strictly ascend; the position is the entry's index.
+    /// [`Error::Corrupt`] when epochs or start offsets do not strictly ascend.
     pub fn from_entries(entries: Vec<EpochEntry>) -> Result<EpochCache> {
-        let ascends = |pair: &[EpochEntry]| match pair {
-            [before, after] => before.epoch < after.epoch && before.start_offset < after.start_offset,
-            _ => true,
-        };
-        match entries.windows(2).position(|pair| !ascends(pair)) {
-            Some(index) => {
-                let what = Damage::Structure("leader epochs and their start offsets must ascend");
-                Err(Error::corrupt(index as u64 + 1, what))
-            }
-            None => Ok(EpochCache { entries }),
+        let ascend = entries
+            .is_sorted_by(|before, after| before.epoch < after.epoch && before.start_offset < after.start_offset);
+        if !ascend {
+            return Err(Error::corrupt(0, Damage::Structure("leader epochs and their start offsets must ascend")));
         }
+        Ok(EpochCache { entries })
     }
 
     /// All entries, ascending.
