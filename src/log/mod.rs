@@ -1,8 +1,12 @@
 //! placeholder
+mod checkpoint;
+mod clean_shutdown;
 mod epoch_cache;
 mod offset_index;
+mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
+mod properties;
 mod time_index;
 mod txn_index;
 
