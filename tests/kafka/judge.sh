@@ -1,0 +1,278 @@
+#!/usr/bin/env bash
+# Lets Apache Kafka's own DumpLogSegments judge partition folders.
+#
+#   tests/kafka/judge.sh                 writes folders with the example `write_for_kafka` and judges each of them
+#   tests/kafka/judge.sh FOLDER...       judges the given partition folders
+#   tests/kafka/judge.sh --self-test     proves that the judge accepts Kafka's own folders and complains about damaged ones
+#
+# Needs Java 17 and Maven, and installs them where apt-get and root are at hand. Where they cannot be had it prints a line
+# that starts with SKIP and exits with 0, or with 1 if LOGSTEAD_KAFKA=required. Jars are kept in target/kafka/libs.
+#
+# A folder passes when, in each of three runs over its files, DumpLogSegments exits with 0, writes nothing to stderr, names
+# every file, prints no complaint, and shows as many records as the batch headers count. Folders named `compacted-*` may
+# have gaps between offsets. Record values with line breaks could imitate a complaint: do not put any into such folders.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+mkdir -p "$target/kafka"
+target=$(cd "$target" && pwd)
+libs=$target/kafka/libs
+work=$target/kafka/work
+fixtures=$root/tests/fixtures/kafka-4.0
+# The folders that the example writes: one level of `<topic>-<partition>` below this one.
+written=$target/kafka/folders
+
+skip() {
+    if [ "${LOGSTEAD_KAFKA:-}" = required ]; then
+        echo "kafka judge: FAILED: $1, and LOGSTEAD_KAFKA=required forbids skipping" >&2
+        exit 1
+    fi
+    echo "SKIP: kafka judge did not run: $1"
+    exit 0
+}
+
+java_is_new_enough() {
+    local major
+    major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1) || return 1
+    [ -n "$major" ] && [ "$major" -ge 17 ]
+}
+
+install_tools() {
+    if java_is_new_enough && { [ -e "$libs/.complete" ] || command -v mvn >/dev/null; }; then
+        return
+    fi
+    command -v apt-get >/dev/null || skip "Java 17 or Maven is missing and there is no apt-get"
+    [ "$(id -u)" = 0 ] || skip "Java 17 or Maven is missing and only root may install them"
+    echo "installing Java and Maven"
+    mkdir -p "$work"
+    export DEBIAN_FRONTEND=noninteractive
+    {
+        timeout 300 apt-get update -q &&
+            timeout 600 apt-get install -q -y --no-install-recommends default-jre-headless maven
+    } >"$work/apt.log" 2>&1 || skip "apt-get could not install Java and Maven (see $work/apt.log)"
+    java_is_new_enough || skip "the Java that apt-get installs is older than 17"
+}
+
+# Fetches the jars that pom.xml names, once: the stamp holds the pom's checksum.
+fetch_kafka() {
+    local stamp
+    stamp=$(cksum <"$root/tests/kafka/pom.xml")
+    if [ -e "$libs/.complete" ] && [ "$(cat "$libs/.complete")" = "$stamp" ]; then
+        return
+    fi
+    command -v mvn >/dev/null || skip "Maven is missing and the jars of this version are not there yet"
+    echo "fetching Kafka's jars with Maven"
+    rm -rf "$libs"
+    mkdir -p "$libs" "$work"
+    timeout 600 mvn -B -q -f "$root/tests/kafka/pom.xml" \
+        org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies "-DoutputDirectory=$libs" \
+        >"$work/maven.log" 2>&1 || skip "Maven could not fetch Kafka's jars (see $work/maven.log)"
+    printf '%s\n' "$stamp" >"$libs/.complete"
+}
+
+# Runs DumpLogSegments in the current folder. Kafka 4.0 has it in the broker's jar, later versions in org.apache.kafka.tools.
+dump_log_segments() {
+    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" kafka.tools.DumpLogSegments "$@"
+}
+
+join_with_commas() {
+    local IFS=,
+    printf '%s' "$*"
+}
+
+# Totals over all judged folders.
+files=0 batches=0 records=0 index_entries=0 time_entries=0 passed=0 failed=0
+
+# run_mode NAME FILE_COUNT OPTION... : one run over the folder's files; prints its complaints, succeeds when there are none.
+# Expects `name`, `out` and the current folder to be set by `judge_folder`.
+run_mode() {
+    local mode=$1 count=$2 status=0 complaints=$out/$1.complaints
+    shift 2
+    dump_log_segments "$@" >"$out/$mode.out" 2>"$out/$mode.err" || status=$?
+    : >"$complaints"
+    [ "$status" = 0 ] || echo "exit code $status" >>"$complaints"
+    # All of stderr is a complaint, save the gaps that compaction leaves.
+    case $name in
+    compacted-*) sed -e '/^Non-consecutive offsets in /d' -e '/^ *[0-9]* is followed by [0-9]*$/d' "$out/$mode.err" ;;
+    *) cat "$out/$mode.err" ;;
+    esac >>"$complaints"
+    # On stdout, lines of records start with a bar and hold the user's data: they prove nothing.
+    grep -v '^| ' "$out/$mode.out" |
+        grep -iE 'mismatch|out of order|not found|isvalid: false|invalid bytes|non-consecutive|exception|corrupt|error' \
+            >>"$complaints" || true
+    local named
+    named=$(grep -c '^Dumping ' "$out/$mode.out" || true)
+    [ "$named" = "$count" ] || echo "$named of $count files were looked at" >>"$complaints"
+    [ ! -s "$complaints" ]
+}
+
+# judge_folder FOLDER: prints one line; on failure also the complaints.
+judge_folder() {
+    local folder name out complaint=
+    folder=$(cd "$1" && pwd)
+    name=$(basename "$folder")
+    out=$work/$name
+    rm -rf "$out"
+    mkdir -p "$out"
+    # Sets `complaint`, and the counts when there is none.
+    judge_files "$folder" || true
+    if [ -n "$complaint" ]; then
+        failed=$((failed + 1))
+        echo "FAIL $name: $complaint"
+        cat "$out"/*.complaints 2>/dev/null | sed -n 's/^/     /;1,20p'
+        return 1
+    fi
+    passed=$((passed + 1))
+    echo "pass $name: $file_count files, $batch_count batches, $record_count records," \
+        "$index_count index entries, $time_count time index entries"
+}
+
+judge_files() {
+    cd "$1"
+    shopt -s nullglob
+    local logs=(*.log) indexes=(*.index) times=(*.timeindex) others=(*.snapshot *.txnindex)
+    shopt -u nullglob
+    local all=("${logs[@]}" "${indexes[@]}" "${times[@]}" "${others[@]}") both=("${indexes[@]}" "${times[@]}")
+    file_count=${#all[@]}
+    if [ ${#logs[@]} = 0 ]; then
+        complaint="no .log file"
+        return
+    fi
+    if ! run_mode dump "$file_count" --deep-iteration --print-data-log --files "$(join_with_commas "${all[@]}")"; then
+        complaint="DumpLogSegments complains"
+        return
+    fi
+    if [ ${#both[@]} != 0 ]; then
+        if ! run_mode verify ${#both[@]} --verify-index-only --files "$(join_with_commas "${both[@]}")"; then
+            complaint="--verify-index-only complains"
+            return
+        fi
+        if ! run_mode sanity ${#both[@]} --index-sanity-check --files "$(join_with_commas "${both[@]}")"; then
+            complaint="--index-sanity-check complains"
+            return
+        fi
+        # An empty index is only called empty; one that holds bytes must pass by name.
+        local sane index held=0
+        for index in "${both[@]}"; do
+            if [ -s "$index" ]; then held=$((held + 1)); fi
+        done
+        sane=$(grep -c " passed sanity check\\.\$" "$out/sanity.out" || true)
+        if [ "$sane" != "$held" ]; then
+            complaint="only $sane of $held indexes passed the sanity check"
+            return
+        fi
+    fi
+    # DumpLogSegments prints aborted transactions unchecked: each must end at an abort marker of its producer.
+    awk '
+        /^baseOffset: /           { for (i = 1; i < NF; i++) if ($i == "producerId:") producer = $(i + 1) }
+        /^\| offset: .* endTxnMarker: ABORT / { aborts[producer " " $3] = 1 }
+        /^version: .* lastStableOffset: / { ends[++n] = $4 " " $8 }
+        END { for (i = 1; i <= n; i++) if (!(ends[i] in aborts)) print "no abort marker (producer, offset): " ends[i] }' \
+        "$out/dump.out" >"$out/transactions.complaints"
+    if [ -s "$out/transactions.complaints" ]; then
+        complaint="a transaction index disagrees with its log"
+        return
+    fi
+    # Batches, records that their headers count, records shown, index entries, time index entries, logs with batches.
+    local counted logs_with_batches full=0 log
+    read -r batch_count counted record_count index_count time_count logs_with_batches < <(awk '
+        /^Dumping /              { in_log = /\.log$/; fresh = in_log }
+        /^baseOffset: /          { batches++; for (i = 1; i < NF; i++) if ($i == "count:") counted += $(i + 1)
+                                   if (fresh) { logs++; fresh = 0 } }
+        /^\| offset: /           { records++ }
+        /^offset: [0-9]+ position: / { entries++ }
+        /^timestamp: [0-9]+ offset: / { times++ }
+        END { print batches + 0, counted + 0, records + 0, entries + 0, times + 0, logs + 0 }' "$out/dump.out")
+    for log in "${logs[@]}"; do
+        if [ -s "$log" ]; then full=$((full + 1)); fi
+    done
+    if [ "$counted" != "$record_count" ]; then
+        complaint="batch headers count $counted records, the dump shows $record_count"
+    elif [ "$logs_with_batches" != "$full" ]; then
+        complaint="$full logs have bytes, but batches were found in $logs_with_batches"
+    else
+        files=$((files + file_count)) batches=$((batches + batch_count)) records=$((records + record_count))
+        index_entries=$((index_entries + index_count)) time_entries=$((time_entries + time_count))
+    fi
+}
+
+report() {
+    echo "kafka judge: judged $files files, $batches batches, $records records, $index_entries index entries," \
+        "$time_entries time index entries"
+    echo "kafka judge: $passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" != 0 ]
+}
+
+# add_to_byte FILE POSITION DELTA
+add_to_byte() {
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+    # shellcheck disable=SC2059 # the format is the byte
+    printf "\\$(printf '%03o' $(((byte + $3) % 256)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# damaged NAME FIXTURE COMMAND...: runs the command in a copy of the fixture and requires that the judge then complains.
+damaged() {
+    local what=$1 copy=$work/damaged/$2
+    rm -rf "$work/damaged"
+    mkdir -p "$work/damaged"
+    cp -R "$fixtures/$2" "$copy"
+    (cd "$copy" && "${@:3}")
+    if (judge_folder "$copy") >"$work/damaged/verdict"; then
+        echo "NOT NOTICED: $what"
+        unnoticed=$((unnoticed + 1))
+    else
+        noticed=$((noticed + 1))
+        echo "noticed: $what: $(sed "s|$work/damaged/||g; s/^.*isvalid: false/isvalid: false/; s/^FAIL [^:]*: //; s/^ *//" "$work/damaged/verdict" | head -n 2 | paste -sd "|" | cut -c 1-110)"
+    fi
+}
+
+# In segments-0 the first log has two batches of 111 bytes, the first index one entry (offset 3, position 111).
+self_test() {
+    local first=00000000000000000000 folder noticed=0 unnoticed=0
+    for folder in "$fixtures"/*/; do
+        judge_folder "$folder" || true
+    done
+    damaged "a flipped byte in a batch header" segments-0 add_to_byte $first.log 40 1
+    damaged "a flipped byte in a record's value" segments-0 add_to_byte $first.log 80 1
+    damaged "a log that is cut inside its last batch" segments-0 truncate -s -5 $first.log
+    damaged "a base offset that leaves a gap" segments-0 add_to_byte 00000000000000000008.log 118 1
+    damaged "an index entry whose offset is shifted" segments-0 add_to_byte $first.index 3 1
+    damaged "an index entry whose position is shifted" segments-0 add_to_byte $first.index 7 1
+    damaged "an index entry that points at the wrong batch" segments-0 add_to_byte $first.index 7 145
+    damaged "an index that is cut inside an entry" segments-0 truncate -s -3 $first.index
+    damaged "a time index entry whose timestamp is shifted" segments-0 add_to_byte $first.timeindex 7 1
+    damaged "a flipped byte in a producer snapshot" segments-0 add_to_byte 00000000000000000004.snapshot 20 1
+    damaged "an aborted transaction of an unknown version" transactions-0 add_to_byte 00000000000000000002.txnindex 0 7
+    damaged "an aborted transaction that ends elsewhere" transactions-0 add_to_byte 00000000000000000002.txnindex 25 1
+    damaged "a folder without a log" segments-0 sh -c 'rm ./*.log'
+    echo "kafka judge: self-test: $noticed kinds of damage noticed, $unnoticed not"
+    [ "$unnoticed" = 0 ]
+}
+
+install_tools
+fetch_kafka
+
+case ${1:-} in
+--self-test)
+    self_test
+    report
+    ;;
+-*)
+    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+*)
+    if [ $# = 0 ]; then
+        rm -rf "$written"
+        mkdir -p "$written"
+        (cd "$root" && cargo run -q --release -p logstead --example write_for_kafka -- "$written")
+        set -- "$written"/*/
+    fi
+    for folder in "$@"; do
+        judge_folder "$folder" || true
+    done
+    report
+    ;;
+esac
