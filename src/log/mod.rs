@@ -1,16 +1,303 @@
-//! placeholder
+//! [S] One partition's log in Kafka's format: open, append, read, roll, flush, truncate, recover.
+//!
+//! [`LogDirectory`] owns a data folder and opens the [`Log`]s in it. A `Log` needs no cluster and starts no thread: its
+//! owner says which leader epoch it writes under and how far it is committed. See `ARCHITECTURE.md` for the life of a
+//! record. Kafka's counterparts: `LogManager`, `UnifiedLog`, `LocalLog`.
+//!
+//! Lock ranks of a log, in the order in which they are taken: `LogMaintenance` (a token: truncation, epoch changes,
+//! deletion), `LogSealing` (a token), `LogState` (appends), `SegmentIndex`, `LogPublished` (what readers see).
+
+mod active;
+mod append;
 mod checkpoint;
 mod clean_shutdown;
+mod damage;
+mod directory;
 mod epoch_cache;
+mod epoch_file;
+mod flush;
+mod indexer;
+mod layout;
+mod manifest;
 mod offset_index;
 mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
 mod properties;
+mod read;
+mod recovery;
+mod redo;
+mod scan;
+mod seal;
+mod sealing;
+mod segment;
+mod slice;
+mod state;
 mod time_index;
+mod truncate;
 mod txn_index;
+mod witness;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Durability, LogConfig};
+use crate::error::{Error, Result};
+use crate::log::directory::DirectoryCore;
+use crate::log::epoch_file::EpochFile;
+use crate::log::segment::LogContext;
+use crate::log::slice::BufferPool;
+use crate::log::state::{Availability, LogState, Published};
+use crate::sync::{CommitLane, RankedMutex};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+
+pub use append::AppendInfo;
+pub use directory::{DirectoryReport, LogDirectory, LogDirectoryOptions};
 pub use epoch_cache::{EpochCache, EpochEnd, EpochEntry};
+pub use flush::FlushTicket;
+pub use layout::SegmentFile;
+pub use manifest::{FORMAT, Manifest, ManifestPartition};
 pub use offset_index::{OffsetIndex, OffsetIndexEntry};
+pub use properties::FolderIdentity;
+pub use read::{ReadIsolation, ReadLimits};
+pub use recovery::{CutTail, RecoveryReport};
+pub use scan::{BatchScanner, ScannedBatch};
+pub use seal::{FileSum, SEAL_BLOCK_BYTES, Seal, SealSubject};
+pub use segment::{Segment, SegmentPhase};
+pub use slice::{LogSlice, SlicePosition};
 pub use time_index::{TimeIndex, TimeIndexEntry};
+pub use truncate::Truncated;
 pub use txn_index::{AbortedTransaction, TransactionIndex};
+pub use witness::{Witness, WitnessSlot, decode_witness};
+
+/// One partition's log.
+///
+/// Shared by reference between any number of threads: one appends at a time, readers and flushes go on meanwhile.
+/// Dropping it touches no file; [`close`](Log::close) leaves the folder as Kafka leaves it after a clean stop.
+#[derive(Debug)]
+pub struct Log {
+    context: Arc<LogContext>,
+    directory: Arc<DirectoryCore>,
+    report: RecoveryReport,
+    pool: Arc<BufferPool>,
+    lane: CommitLane,
+    epoch_file: Arc<EpochFile>,
+    maintenance: RankedMutex<()>,
+    state: RankedMutex<LogState>,
+    published: RankedMutex<Published>,
+}
+
+impl Log {
+    /// The partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.context.tp
+    }
+
+    /// The topic's id, as in `partition.metadata`.
+    pub fn topic_id(&self) -> TopicId {
+        self.context.topic_id
+    }
+
+    /// The partition's folder.
+    pub fn folder(&self) -> &Path {
+        &self.context.folder
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &LogConfig {
+        &self.context.config
+    }
+
+    /// What opening it found and did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// The first offset that may be read.
+    pub fn log_start_offset(&self) -> Offset {
+        self.published.lock().log_start
+    }
+
+    /// The offset of the next record.
+    pub fn log_end_offset(&self) -> Offset {
+        self.published.lock().log_end
+    }
+
+    /// The offset below which everything is committed.
+    pub fn high_watermark(&self) -> Offset {
+        self.published.lock().high_watermark
+    }
+
+    /// The offset below which everything is committed and belongs to no open transaction.
+    pub fn last_stable_offset(&self) -> Offset {
+        self.published.lock().last_stable
+    }
+
+    /// The offset below which recovery need not look: durable, indexed and covered by a producer snapshot.
+    pub fn recovery_point(&self) -> Offset {
+        self.state.lock().recovery_point
+    }
+
+    /// The epoch that was begun here; `None` for a follower.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.lock().leader_epoch
+    }
+
+    /// The leader-epoch history as of now.
+    pub fn epochs(&self) -> EpochCache {
+        self.state.lock().epochs.clone()
+    }
+
+    /// Its segments in offset order; the last one is active.
+    pub fn segments(&self) -> Vec<Segment> {
+        self.published.lock().segments.to_vec()
+    }
+
+    /// Aborted transactions that a `read_committed` reader of `[from, upper)` must filter out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] when a `.txnindex` cannot be read.
+    pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
+        let segments = self.segments();
+        let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+        let mut found = Vec::new();
+        for segment in segments.iter().skip(first) {
+            for entry in segment.aborted_transactions()? {
+                if entry.last_offset >= from && entry.first_offset < upper {
+                    found.push(entry);
+                }
+                if entry.last_stable_offset >= upper {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Begins leading under `epoch`: from here on appends carry it. The epoch's start is durable when this returns, so that
+    /// a follower that asks for the end of an older epoch gets the right answer even after a crash.
+    ///
+    /// # Errors
+    /// [`Error::FencedLeaderEpoch`] when a higher epoch is known; [`Error::Io`] when the epoch file cannot be written, in
+    /// which case the log leads no more; [`Error::Offline`], [`Error::InvalidState`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{log::LogDirectory, config::LogConfig, types::*, storage::MemStorage};
+    /// # use logstead::time::{Clock, ManualClock};
+    /// # let clock = ManualClock::new();
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
+    /// let (three, four) = (LeaderEpoch::new(3).unwrap(), LeaderEpoch::new(4).unwrap());
+    /// log.begin_epoch(four)?;
+    /// assert_eq!(log.leader_epoch(), Some(four));
+    /// assert!(log.begin_epoch(three).is_err());
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<()> {
+        let _token = self.maintenance.lock();
+        let (version, bytes) = {
+            let mut state = self.state.lock();
+            state.check_writable(&self.context.tp)?;
+            if let Some(latest) = state.epochs.latest().filter(|latest| latest.epoch > epoch) {
+                let tp = self.context.tp.clone();
+                return Err(Error::FencedLeaderEpoch { tp, given: epoch, current: latest.epoch });
+            }
+            let log_end = state.log_end();
+            if state.epochs.assign(epoch, log_end) {
+                state.epochs_version += 1;
+            }
+            // Nothing is appended until the epoch's start is durable.
+            state.leader_epoch = None;
+            state.encoded_epochs()
+        };
+        self.epoch_file.write(&self.context, version, &bytes)?;
+        let mut state = self.state.lock();
+        state.leader_epoch = Some(epoch);
+        *self.published.lock() = state.publish();
+        Ok(())
+    }
+
+    /// Stops leading: appends as leader are refused until the next [`begin_epoch`](Self::begin_epoch).
+    pub fn end_epoch(&self) {
+        self.state.lock().leader_epoch = None;
+    }
+
+    /// Moves the high watermark up to `offset`, but never down, never past the log end, and with
+    /// [`Durability::Synced`] never past what is durable. Returns where it stands now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the witness, which readers in other processes go by, cannot be written: the log is then offline.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{log::LogDirectory, config::LogConfig, types::*, record::*, storage::MemStorage};
+    /// # use logstead::time::{Clock, ManualClock};
+    /// # let clock = ManualClock::new();
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
+    /// # log.begin_epoch(LeaderEpoch::ZERO)?;
+    /// # let mut builder = BatchBuilder::new(BatchOptions::default());
+    /// # builder.append(None, None, Some(b"value"), &[])?;
+    /// # log.append_as_leader(&mut builder.build()?, clock.now())?;
+    /// let end = log.log_end_offset();
+    /// assert_eq!(log.advance_high_watermark(end)?, Offset::ZERO); // nothing is on disk yet
+    /// log.flush()?;
+    /// assert_eq!(log.advance_high_watermark(end)?, end);
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn advance_high_watermark(&self, offset: Offset) -> Result<Offset> {
+        let mut state = self.state.lock();
+        let limit = state.high_watermark_limit(self.context.config.durability());
+        let moved = offset.min(limit);
+        if moved <= state.high_watermark {
+            return Ok(state.high_watermark);
+        }
+        if matches!(state.availability, Availability::Closed) {
+            state.check_writable(&self.context.tp)?;
+        }
+        state.high_watermark = moved;
+        state.producers.on_high_watermark(moved);
+        let durable = state.witness.durable();
+        let written = state.write_witness(&self.context, durable);
+        written.inspect_err(|error| state.go_offline(error))?;
+        let last_stable = state.last_stable();
+        let mut published = self.published.lock();
+        published.high_watermark = moved;
+        published.last_stable = last_stable;
+        Ok(moved)
+    }
+
+    /// Makes everything durable and leaves the folder as Kafka does after a clean stop: indexes complete and trimmed, a
+    /// producer snapshot at the log end. Later calls fail with [`Error::InvalidState`]; slices stay readable.
+    ///
+    /// [`LogDirectory::close`] closes every log and then marks the whole folder as cleanly shut down.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush). A log that is offline is closed as it is.
+    pub fn close(&self) -> Result<()> {
+        let _token = self.maintenance.lock();
+        if matches!(self.state.lock().availability, Availability::Closed) {
+            return Ok(());
+        }
+        self.state.lock().active.segment().with_indexer(indexer::SegmentIndexer::finish).unwrap_or(Ok(()))?;
+        let flushed = self.flush_as(flush::FlushKind::Checkpoint);
+        let files = self.state.lock().active.files().clone();
+        let segment = self.state.lock().active.segment().clone();
+        let trimmed = flushed.and_then(|_| {
+            active::write_index_pages(&segment, &files, 0)?;
+            sealing::trim_indexes(&segment, &files)?;
+            sealing::trim_log(&segment, &files)
+        });
+        self.state.lock().availability = Availability::Closed;
+        match trimmed {
+            Err(Error::Offline { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether acknowledgements must wait for a sync.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.context.config.durability() == Durability::Synced
+    }
+}

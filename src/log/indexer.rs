@@ -1,0 +1,135 @@
+//! [P] Feeds a segment's offset and time index, batch by batch, by Kafka's rules (Kafka: `LogSegment.append`).
+//!
+//! The same code indexes a batch when it is appended, when it is recovered and when a lost index is rebuilt, so all
+//! three give the same bytes.
+
+use crate::config::LogConfig;
+use crate::error::Result;
+use crate::log::offset_index::{OffsetIndex, OffsetIndexBuilder};
+use crate::log::time_index::{TimeIndex, TimeIndexBuilder};
+use crate::record::BatchHeader;
+use crate::types::{Offset, Timestamp};
+
+/// The indexes of a segment that still grows, and what decides about the next entry.
+#[derive(Debug)]
+pub(crate) struct SegmentIndexer {
+    offsets: OffsetIndexBuilder,
+    times: TimeIndexBuilder,
+    interval_bytes: u64,
+    bytes_since_entry: u64,
+    max_timestamp: Option<(Timestamp, Offset)>,
+}
+
+impl SegmentIndexer {
+    /// For a segment without batches.
+    pub(crate) fn new(base_offset: Offset, config: &LogConfig) -> SegmentIndexer {
+        SegmentIndexer {
+            offsets: OffsetIndexBuilder::new(base_offset, config.segment_index_bytes()),
+            times: TimeIndexBuilder::new(base_offset, config.segment_index_bytes()),
+            interval_bytes: config.index_interval_bytes(),
+            bytes_since_entry: 0,
+            max_timestamp: None,
+        }
+    }
+
+    /// Continues from indexes that were read from disk, keeping what speaks of offsets below `keep_below`. Returns the
+    /// indexer and the position from which batches must be fed again: that of the last batch with an entry, whose size
+    /// starts the count to the next one.
+    pub(crate) fn resume(
+        offsets: &OffsetIndex,
+        times: &TimeIndex,
+        keep_below: Offset,
+        config: &LogConfig,
+    ) -> (SegmentIndexer, ResumePoint) {
+        let base = offsets.base_offset();
+        let mut offsets = OffsetIndexBuilder::from_index(offsets, config.segment_index_bytes());
+        offsets.truncate_to(keep_below);
+        let last = offsets.last();
+        let mut times = TimeIndexBuilder::from_index(times, config.segment_index_bytes());
+        times.truncate_to(last.map_or(base, |entry| entry.offset.next()));
+        let resume = match last {
+            Some(entry) => ResumePoint { position: entry.position, indexed: Some(entry.offset) },
+            None => ResumePoint { position: 0, indexed: None },
+        };
+        let max_timestamp = times.last().map(|entry| (entry.timestamp, entry.offset));
+        let interval_bytes = config.index_interval_bytes();
+        (SegmentIndexer { offsets, times, interval_bytes, bytes_since_entry: 0, max_timestamp }, resume)
+    }
+
+    /// The batch that starts at `position` follows those fed before.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when the entry does not fit the index: its offset is not above the last
+    /// one's, or too far from the segment's base.
+    pub(crate) fn on_batch(&mut self, header: &BatchHeader, position: u64) -> Result<()> {
+        self.observe_timestamp(header);
+        if self.bytes_since_entry > self.interval_bytes && !self.offsets.is_full() {
+            self.offsets.append(header.last_offset(), position)?;
+            if let Some((timestamp, offset)) = self.max_timestamp {
+                self.times.maybe_append(timestamp, offset)?;
+            }
+            self.bytes_since_entry = 0;
+        }
+        self.bytes_since_entry = self.bytes_since_entry.saturating_add(header.size_in_bytes() as u64);
+        Ok(())
+    }
+
+    /// The batch at a [`ResumePoint`], whose entry is already there.
+    pub(crate) fn on_indexed_batch(&mut self, header: &BatchHeader) {
+        self.observe_timestamp(header);
+        self.bytes_since_entry = header.size_in_bytes() as u64;
+    }
+
+    /// Adds the last time entry, for the largest timestamp of the segment, as Kafka does at roll and at close.
+    ///
+    /// # Errors
+    /// As [`on_batch`](Self::on_batch).
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if let Some((timestamp, offset)) = self.max_timestamp {
+            self.times.append_final(timestamp, offset)?;
+        }
+        Ok(())
+    }
+
+    /// Whether another batch might find no room for its entry.
+    pub(crate) fn is_full(&self) -> bool {
+        self.offsets.is_full() || self.times.is_full()
+    }
+
+    /// The largest timestamp, and the last offset of the first batch that carried it.
+    pub(crate) fn max_timestamp(&self) -> Option<(Timestamp, Offset)> {
+        self.max_timestamp
+    }
+
+    pub(crate) fn offsets(&self) -> &OffsetIndexBuilder {
+        &self.offsets
+    }
+
+    pub(crate) fn offsets_mut(&mut self) -> &mut OffsetIndexBuilder {
+        &mut self.offsets
+    }
+
+    pub(crate) fn times(&self) -> &TimeIndexBuilder {
+        &self.times
+    }
+
+    pub(crate) fn times_mut(&mut self) -> &mut TimeIndexBuilder {
+        &mut self.times
+    }
+
+    fn observe_timestamp(&mut self, header: &BatchHeader) {
+        let Some(timestamp) = header.max_timestamp() else { return };
+        if self.max_timestamp.is_none_or(|(max, _)| timestamp > max) {
+            self.max_timestamp = Some((timestamp, header.last_offset()));
+        }
+    }
+}
+
+/// Where feeding batches must go on after [`SegmentIndexer::resume`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ResumePoint {
+    /// Start of the next batch to feed.
+    pub(crate) position: u64,
+    /// That batch's last offset, when it has an entry already.
+    pub(crate) indexed: Option<Offset>,
+}

@@ -1,0 +1,115 @@
+//! [S] What stands in a partition folder: sorting names, removing leftovers, setting orphans aside.
+
+use crate::error::{Error, IoContext, Result};
+use crate::log::layout::{DELETED_SUFFIX, EPOCH_FILE, PARTITION_METADATA_FILE, SegmentFile, TEMPORARY_SUFFIX};
+use crate::log::recovery::{CutTail, Known, RecoveryReport};
+use crate::log::redo;
+use crate::log::segment::LogContext;
+use crate::storage::{EntryKind, OpenMode};
+use crate::types::Offset;
+
+/// Removes what an unfinished operation left, completes redo files, and returns the base offsets of the segments.
+pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut RecoveryReport) -> Result<Vec<Offset>> {
+    let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
+    let (mut bases, mut redos, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in &entries {
+        let name = entry.name.as_str();
+        match SegmentFile::parse(name) {
+            Some((SegmentFile::Log, base)) if entry.kind == EntryKind::File => bases.push(base),
+            Some((SegmentFile::Redo, base)) => redos.push(base),
+            Some((SegmentFile::Seal, _)) if known.is_foreign => remove(context, name)?,
+            Some((kind, base)) => others.push((kind, base)),
+            None if name.ends_with(DELETED_SUFFIX) || name.ends_with(TEMPORARY_SUFFIX) => remove(context, name)?,
+            None if name.ends_with(".cleaned") || name.ends_with(".swap") => {
+                return Err(Error::InvalidState {
+                    operation: "open a partition whose compaction was interrupted",
+                    state: "completing Kafka's .swap and .cleaned files is not built in yet; let Kafka open the folder once",
+                });
+            }
+            None if name == EPOCH_FILE || name == PARTITION_METADATA_FILE => {}
+            None => report.unknown_files.push(name.to_owned()),
+        }
+    }
+    for base in redos {
+        if known.is_foreign {
+            remove(context, &SegmentFile::Redo.name(base))?;
+        } else {
+            redo::complete(context, base)?;
+        }
+    }
+    drop_below_start(context, known.log_start, &mut bases)?;
+    for (kind, base) in others {
+        let is_orphan = !bases.contains(&base) && kind != SegmentFile::Snapshot && kind != SegmentFile::Cut;
+        // A seal without its log is the only witness of a lost segment: the walk reports the gap, so it may go as well.
+        if is_orphan {
+            remove(context, &kind.name(base))?;
+        }
+    }
+    Ok(bases)
+}
+
+/// Segments that end at or below the log start were deleted; a crash may bring their names back.
+fn drop_below_start(context: &LogContext, log_start: Offset, bases: &mut Vec<Offset>) -> Result<()> {
+    while let [first, second, ..] = bases.as_slice()
+        && *second <= log_start
+    {
+        remove_segment_files(context, *first)?;
+        bases.remove(0);
+    }
+    Ok(())
+}
+
+/// Removes every file of the segment at this base offset, the log first. The names are durable after the next sync of the
+/// folder.
+pub(crate) fn remove_segment_files(context: &LogContext, base: Offset) -> Result<()> {
+    for kind in [
+        SegmentFile::Log,
+        SegmentFile::OffsetIndex,
+        SegmentFile::TimeIndex,
+        SegmentFile::TransactionIndex,
+        SegmentFile::Seal,
+    ] {
+        let name = kind.name(base);
+        let path = context.folder.join(&name);
+        let deleted = context.folder.join(format!("{name}{DELETED_SUFFIX}"));
+        match context.storage.rename(&path, &deleted) {
+            Ok(()) => context.storage.remove(&deleted).context("remove", &deleted)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context("remove", &path),
+        }
+    }
+    Ok(())
+}
+
+/// The log ends before the segment at `first`: it and all later ones are kept under another name and reported, since they
+/// may hold intact batches.
+pub(crate) fn set_aside(context: &LogContext, first: Offset, report: &mut RecoveryReport) -> Result<()> {
+    let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
+    let later = entries.iter().filter_map(|entry| SegmentFile::parse(&entry.name)).filter(|(_, base)| *base >= first);
+    for (kind, base) in later {
+        let path = context.path(kind, base);
+        match kind {
+            SegmentFile::Log => {
+                let file = context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+                let len = file.len().context("read the length of", &path)?;
+                if len == 0 {
+                    context.storage.remove(&path).context("remove", &path)?;
+                    continue;
+                }
+                let kept = context.path(SegmentFile::Cut, base);
+                context.storage.rename(&path, &kept).context("set aside", &path)?;
+                report.cuts.push(CutTail { path, position: 0, len, kept_in: Some(kept) });
+            }
+            SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::TransactionIndex | SegmentFile::Seal => {
+                context.storage.remove(&path).context("remove", &path)?;
+            }
+            SegmentFile::Snapshot | SegmentFile::Redo | SegmentFile::Cut => {}
+        }
+    }
+    Ok(())
+}
+
+fn remove(context: &LogContext, name: &str) -> Result<()> {
+    let path = context.folder.join(name);
+    context.storage.remove(&path).context("remove", &path)
+}

@@ -1,0 +1,376 @@
+//! [S] Opening a partition folder after any end: list it, check what is not known to be durable, cut a torn tail, keep
+//! away from damage, rebuild what is derived (Kafka: `LogLoader`).
+//!
+//! The rule that everything follows: bytes below the *durable point* (recovery point, or newest witness) were
+//! acknowledged, so a bad batch there is damage; it is reported and never cut. Bytes above were promised to nobody, so a
+//! bad batch there is the torn end of an unfinished write; it is cut. Crashing a recovery and running it again gives the
+//! same log.
+
+mod folder;
+mod producers;
+mod segment;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
+use crate::log::active::{ActiveSegment, Recovered, SegmentFiles};
+use crate::log::checkpoint::decode_epochs;
+use crate::log::epoch_cache::{EpochCache, EpochEntry};
+use crate::log::layout::{EPOCH_FILE, SegmentFile};
+use crate::log::producer_state::ProducerStates;
+use crate::log::redo;
+use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment, SegmentBounds};
+use crate::log::state::DurablePoint;
+use crate::log::witness::Witness;
+use crate::log::{epoch_cache, sealing};
+use crate::rng::Rng;
+use crate::storage::{OpenMode, read_file};
+use crate::time::Now;
+use crate::types::Offset;
+
+pub(crate) use folder::remove_segment_files;
+pub(crate) use producers::replay as replay_producers;
+pub(crate) use segment::{Scanned, resume};
+
+/// What is known about a log before its folder is looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// Everything below was durable, indexed and covered by a producer snapshot.
+    pub(crate) recovery_point: Offset,
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) witness: Option<Witness>,
+    /// Whether the last owner closed the folder.
+    pub(crate) is_clean: bool,
+    /// Whether somebody else may have owned the folder since we did: our own files count for nothing.
+    pub(crate) is_foreign: bool,
+}
+
+impl Known {
+    /// Below this offset every byte was durable.
+    fn durable(&self) -> Offset {
+        if self.is_foreign && self.is_clean {
+            return Offset::MAX;
+        }
+        let witnessed = self.witness.as_ref().map_or(Offset::ZERO, |witness| witness.synced_offset);
+        self.recovery_point.max(witnessed)
+    }
+
+    /// From where on segments are read again.
+    fn trusted_up_to(&self) -> Offset {
+        if self.is_foreign { Offset::ZERO } else { self.recovery_point }
+    }
+}
+
+/// A log that is ready for use.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) active: ActiveSegment,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) epochs: EpochCache,
+    pub(crate) epochs_changed: bool,
+    pub(crate) producers: ProducerStates,
+    pub(crate) log_start: Offset,
+    pub(crate) has_gaps: bool,
+    pub(crate) report: RecoveryReport,
+    pub(crate) durable: DurablePoint,
+}
+
+/// What opening a log found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Whether the folder had been closed, so that there was nothing to recover.
+    pub was_clean: bool,
+    /// Whether everything was checked because somebody else may have owned the folder.
+    pub was_foreign: bool,
+    /// Bytes of log that were read and checked.
+    pub scanned_bytes: u64,
+    /// Bytes of an unacknowledged tail that were written again before they count as durable.
+    pub rewritten_bytes: u64,
+    /// Segments whose indexes were rebuilt from the log.
+    pub rebuilt_indexes: u32,
+    /// Tails that were cut off.
+    pub cuts: Vec<CutTail>,
+    /// Damage below the durable point: nothing of it was cut; the log takes no appends.
+    pub damage: Vec<Corrupt>,
+    /// Files and folders that are neither Kafka's nor ours; left alone.
+    pub unknown_files: Vec<String>,
+}
+
+/// A tail that was cut off: bytes that no acknowledgement vouched for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CutTail {
+    /// The `.log` that was cut.
+    pub path: PathBuf,
+    /// Where it ends now.
+    pub position: u64,
+    /// Bytes that were cut.
+    pub len: u64,
+    /// Where the bytes were kept: only when intact batches followed the bad one, so that something may have been lost.
+    pub kept_in: Option<PathBuf>,
+}
+
+/// Opens a partition folder.
+pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut Rng) -> Result<Opened> {
+    let mut report =
+        RecoveryReport { was_clean: known.is_clean, was_foreign: known.is_foreign, ..RecoveryReport::default() };
+    let bases = folder::prepare(context, known, &mut report)?;
+    let mut walk = Walk::new(context, known, &mut report);
+    for (index, base) in bases.iter().enumerate() {
+        if !walk.visit(*base, bases.get(index + 1).copied())? {
+            break;
+        }
+    }
+    let walked = walk.finish()?;
+    let Walked { mut segments, epochs: seen_epochs, log_end, has_gaps, mut tail } = walked;
+    let (mut epochs, mut epochs_changed) = load_epochs(context, &segments, tail.as_ref(), known)?;
+    for entry in seen_epochs {
+        epochs_changed |= epochs.assign(entry.epoch, entry.start_offset);
+    }
+    let active = match tail.take() {
+        Some(tail) => {
+            let base = tail.base_offset;
+            ActiveSegment::from_recovered(context, base, finish_tail(context, known, tail, &mut report)?, now, rng)
+        }
+        None => ActiveSegment::create(context, log_end, now, rng)?,
+    };
+    if !known.is_clean {
+        context.storage.sync_dir(&context.folder).context("sync", &context.folder)?;
+    }
+    segments.push(active.segment().clone());
+    let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
+    epochs_changed |= epochs.truncate_from_end(log_end) | epochs.truncate_from_start(log_start);
+    let producers = producers::load(context, &segments, log_end)?;
+    let durable = DurablePoint {
+        segment_base: active.base_offset(),
+        position: active.position(),
+        last_batch_crc: active.last_batch_crc(),
+    };
+    Ok(Opened { active, segments, epochs, epochs_changed, producers, log_start, has_gaps, report, durable })
+}
+
+/// The walk over a folder's segments in offset order.
+struct Walk<'a> {
+    context: &'a Arc<LogContext>,
+    known: &'a Known,
+    report: &'a mut RecoveryReport,
+    walked: Walked,
+    visited: bool,
+}
+
+/// What a walk found.
+struct Walked {
+    segments: Vec<Segment>,
+    epochs: Vec<EpochEntry>,
+    log_end: Offset,
+    has_gaps: bool,
+    tail: Option<Scanned>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(context: &'a Arc<LogContext>, known: &'a Known, report: &'a mut RecoveryReport) -> Walk<'a> {
+        let has_gaps = !known.is_foreign && known.witness.as_ref().is_some_and(|witness| witness.has_gaps);
+        let walked = Walked { segments: Vec::new(), epochs: Vec::new(), log_end: known.log_start, has_gaps, tail: None };
+        Walk { context, known, report, walked, visited: false }
+    }
+
+    /// Takes in the segment at `base`; `false` when the log ends before it and the rest was set aside.
+    fn visit(&mut self, base: Offset, next_base: Option<Offset>) -> Result<bool> {
+        let expected = match (self.visited, &self.known.witness) {
+            (true, _) => self.walked.log_end,
+            // Kafka keeps no note of a log start that is a segment's base; our witness does.
+            (false, Some(_)) if !self.known.is_foreign => self.known.log_start.min(base),
+            (false, _) => base,
+        };
+        self.visited = true;
+        if base != expected && !self.accept_gap(expected, base)? {
+            folder::set_aside(self.context, base, self.report)?;
+            return Ok(false);
+        }
+        if let Some(scanned) = self.walked.tail.take() {
+            self.seal_former_tail(scanned)?;
+        }
+        if let Some(next_base) = next_base
+            && next_base <= self.known.trusted_up_to()
+            && let Some(segment) = segment::trusted(self.context, base, next_base)
+        {
+            let end = segment.next_offset();
+            self.check_length(&segment)?;
+            self.walked.segments.push(segment);
+            self.walked.log_end = end;
+            return Ok(true);
+        }
+        // A whole segment below the recovery point that no seal vouches for is checked from its start.
+        let trusted_up_to = match next_base {
+            Some(next_base) if next_base <= self.known.trusted_up_to() => Offset::ZERO,
+            Some(_) | None => self.known.trusted_up_to(),
+        };
+        let has_gaps = self.walked.has_gaps;
+        let mut scanned = segment::scan(self.context, self.known, trusted_up_to, base, has_gaps, self.report)?;
+        let goes_on = segment::settle(self.context, &mut scanned, self.report)?;
+        self.walked.has_gaps |= scanned.has_gaps;
+        self.walked.log_end = scanned.bounds.next_offset;
+        self.walked.epochs.append(&mut scanned.epochs);
+        self.walked.tail = Some(scanned);
+        if !goes_on && let Some(next_base) = next_base {
+            folder::set_aside(self.context, next_base, self.report)?;
+        }
+        Ok(goes_on)
+    }
+
+    /// Whether the log may go on at `base` although its last offset so far is below: it has gaps by nature, or what is
+    /// missing in between was durable and is lost.
+    fn accept_gap(&mut self, expected: Offset, base: Offset) -> Result<bool> {
+        if base < expected {
+            return Ok(false);
+        }
+        if expected < self.known.durable() && !self.known.is_foreign && !self.walked.has_gaps {
+            let path = self.context.path(SegmentFile::Log, expected);
+            self.report.damage.push(self.missing(path, expected, base, None, 0));
+            self.walked.log_end = base;
+            return Ok(true);
+        }
+        self.walked.has_gaps |= self.known.is_foreign;
+        Ok(self.walked.has_gaps)
+    }
+
+    /// A segment that its seal vouches for must still have its sealed length.
+    fn check_length(&mut self, segment: &Segment) -> Result<()> {
+        let file = segment.file()?;
+        let found = file.len().context("read the length of", file.path())?;
+        let expected = segment.size_in_bytes();
+        if found < expected {
+            let (first, next) = (segment.base_offset(), segment.next_offset());
+            let damage = self.missing(file.path().to_path_buf(), first, next, Some(expected), found);
+            self.report.damage.push(damage);
+        }
+        Ok(())
+    }
+
+    /// The segment scanned last is not the last one: it is complete, so it is sealed unless it is damaged.
+    fn seal_former_tail(&mut self, scanned: Scanned) -> Result<()> {
+        let base = scanned.base_offset;
+        let is_intact = scanned.is_intact;
+        let bounds = scanned.bounds;
+        let recovered = finish_tail(self.context, self.known, scanned, self.report)?;
+        let segment =
+            Segment::active(Arc::clone(self.context), base, Arc::clone(&recovered.files.log), recovered.indexer, bounds);
+        segment.start_sealing()?;
+        if is_intact {
+            sealing::finish_recovered(self.context, &segment, &recovered.files)?;
+        }
+        segment.finish_sealing();
+        self.walked.segments.push(segment);
+        Ok(())
+    }
+
+    /// Checks that nothing durable is missing at the end.
+    fn finish(self) -> Result<Walked> {
+        let durable = self.known.durable();
+        let is_known = !(self.known.is_foreign && self.known.is_clean);
+        if is_known && self.walked.log_end < durable && self.report.damage.is_empty() {
+            let (path, found) = match &self.walked.tail {
+                Some(tail) => (self.context.path(SegmentFile::Log, tail.base_offset), tail.bounds.len),
+                None => (self.context.path(SegmentFile::Log, self.walked.log_end), 0),
+            };
+            let witness = self.known.witness.as_ref();
+            let expected = witness.filter(|witness| witness.synced_offset == durable).map(|w| w.synced_position);
+            let damage = self.missing(path, self.walked.log_end, durable, expected, found);
+            self.report.damage.push(damage);
+        }
+        Ok(self.walked)
+    }
+
+    fn missing(&self, path: PathBuf, first: Offset, next_intact: Offset, expected: Option<u64>, found: u64) -> Corrupt {
+        Corrupt {
+            tp: Some(self.context.tp.clone()),
+            path: Some(path),
+            position: found,
+            offsets: Some(DamagedOffsets { first, next_intact }),
+            what: Damage::Missing { expected, found },
+        }
+    }
+}
+
+/// Makes a scanned segment fit for use: bytes that nobody vouches for are written again, index files are brought in
+/// line with the log.
+fn finish_tail(context: &LogContext, known: &Known, scanned: Scanned, report: &mut RecoveryReport) -> Result<Recovered> {
+    let from = unvouched_from(known, &scanned);
+    if !known.is_clean && scanned.is_intact && from < scanned.bounds.len {
+        redo::rewrite_tail(context, scanned.base_offset, from, scanned.bounds.len)?;
+        report.rewritten_bytes += scanned.bounds.len - from;
+    }
+    report.rebuilt_indexes += u32::from(scanned.rebuilt_index);
+    let files = SegmentFiles::open(context, scanned.base_offset)?;
+    for (file, len) in [
+        (&files.offset_index, scanned.indexer.offsets().written_len()),
+        (&files.time_index, scanned.indexer.times().written_len()),
+    ] {
+        if file.len().context("read the length of", file.path())? != len {
+            file.set_len(len).context("trim", file.path())?;
+        }
+    }
+    Ok(Recovered {
+        files,
+        indexer: scanned.indexer,
+        bounds: scanned.bounds,
+        first_timestamp: scanned.first_timestamp,
+        last_batch_crc: scanned.last_batch_crc,
+    })
+}
+
+/// From which position on nothing says that the segment's bytes are durable.
+fn unvouched_from(known: &Known, scanned: &Scanned) -> u64 {
+    let trusted = if scanned.start_offset <= known.recovery_point { scanned.start_position } else { 0 };
+    match &known.witness {
+        Some(witness) if witness.segment_base > scanned.base_offset => scanned.bounds.len,
+        Some(witness) if witness.segment_base == scanned.base_offset => trusted.max(witness.synced_position),
+        Some(_) | None => trusted,
+    }
+}
+
+/// The epoch history from its file; from the batches themselves when the file is lost or damaged.
+fn load_epochs(
+    context: &LogContext,
+    segments: &[Segment],
+    tail: Option<&Scanned>,
+    known: &Known,
+) -> Result<(EpochCache, bool)> {
+    let path = context.folder.join(EPOCH_FILE);
+    let stored = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?;
+    let decoded = match &stored {
+        Some(bytes) => decode_epochs(bytes).and_then(EpochCache::from_entries).ok(),
+        None if segments.is_empty() && tail.is_none() => Some(EpochCache::default()),
+        None => None,
+    };
+    if let Some(cache) = decoded.filter(|_| !known.is_foreign || stored.is_some()) {
+        return Ok((cache, false));
+    }
+    let mut cache = epoch_cache::EpochCache::default();
+    for segment in segments {
+        for entry in segment::epochs_of(&segment.file()?, segment.bounds().len)? {
+            cache.assign(entry.epoch, entry.start_offset);
+        }
+    }
+    if let Some(tail) = tail {
+        let path = context.path(SegmentFile::Log, tail.base_offset);
+        let file = context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+        for entry in segment::epochs_of(&file, tail.bounds.len)? {
+            cache.assign(entry.epoch, entry.start_offset);
+        }
+    }
+    Ok((cache, true))
+}
+
+/// The bounds of a segment that has no batch.
+pub(crate) fn empty_bounds(base_offset: Offset) -> SegmentBounds {
+    SegmentBounds { len: 0, next_offset: base_offset }
+}
+
+/// Damage found in a log, as one error for whoever wants to append.
+pub(crate) fn first_damage(report: &RecoveryReport) -> Option<Error> {
+    report.damage.first().map(|damage| Error::Corrupt(Box::new(damage.clone())))
+}

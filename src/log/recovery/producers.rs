@@ -1,0 +1,96 @@
+//! [S] Producer state after opening or truncating: the newest snapshot, and the batches behind it replayed.
+
+use crate::error::{IoContext, Result};
+use crate::log::append::facts_of;
+use crate::log::layout::SegmentFile;
+use crate::log::producer_snapshot;
+use crate::log::producer_state::ProducerStates;
+use crate::log::scan::BatchScanner;
+use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
+use crate::log::txn_index::{self, AbortedTransaction};
+use crate::storage::{publish, read_file, remove_published};
+use crate::types::Offset;
+
+/// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived.
+pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset) -> Result<ProducerStates> {
+    let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
+    let mut snapshots: Vec<Offset> = entries
+        .iter()
+        .filter_map(|entry| SegmentFile::parse(&entry.name))
+        .filter(|(kind, _)| *kind == SegmentFile::Snapshot)
+        .map(|(_, offset)| offset)
+        .collect();
+    let mut start = (Offset::ZERO, ProducerStates::default());
+    while let Some(offset) = snapshots.pop() {
+        let path = context.path(SegmentFile::Snapshot, offset);
+        let bytes = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?.unwrap_or_default();
+        match producer_snapshot::decode(&bytes) {
+            Ok(entries) if offset <= log_end => {
+                start = (offset, ProducerStates::from_snapshot(entries));
+                break;
+            }
+            Ok(_) | Err(_) => context.storage.remove(&path).context("remove", &path)?,
+        }
+    }
+    let (from, states) = start;
+    replay(context, segments, from, log_end, states)
+}
+
+/// Applies the batches of `[from, upto)` to producer state as of `from`, and brings the transaction indexes of their
+/// segments in line.
+pub(crate) fn replay(
+    context: &LogContext,
+    segments: &[Segment],
+    from: Offset,
+    upto: Offset,
+    mut states: ProducerStates,
+) -> Result<ProducerStates> {
+    let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+    for segment in segments.iter().skip(first) {
+        let bounds = segment.bounds();
+        if bounds.next_offset <= from && bounds.len > 0 {
+            continue;
+        }
+        let stored = segment.aborted_transactions().unwrap_or_default();
+        let mut aborted: Vec<_> = stored.iter().copied().take_while(|entry| entry.last_offset < from).collect();
+        let start = segment.index_floor(from)?.map_or(0, |entry| entry.position);
+        let mut scanner = BatchScanner::new(segment.file()?, start, bounds.len);
+        // Damage ends the replay of a segment: what it says of producers cannot be known.
+        while let Ok(Some(batch)) = scanner.next_batch() {
+            if batch.header.base_offset() < from || batch.header.base_offset() >= upto {
+                continue;
+            }
+            let Some(facts) = facts_of(&batch.header, batch.bytes)? else { continue };
+            let Some(completed) = states.update(&facts) else { continue };
+            if completed.aborted {
+                aborted.push(AbortedTransaction {
+                    producer_id: completed.producer_id,
+                    first_offset: completed.first_offset,
+                    last_offset: completed.last_offset,
+                    last_stable_offset: states.last_stable_offset_after(&completed),
+                });
+            }
+            states.complete(&completed);
+        }
+        if aborted != stored || has_ragged_end(context, segment, aborted.len())? {
+            rewrite_transaction_index(context, segment, &aborted)?;
+        }
+        segment.set_aborted(aborted);
+    }
+    Ok(states)
+}
+
+fn has_ragged_end(context: &LogContext, segment: &Segment, entries: usize) -> Result<bool> {
+    let path = segment.path(SegmentFile::TransactionIndex);
+    let len = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?.map_or(0, |bytes| bytes.len());
+    Ok(len != entries * txn_index::ENTRY_BYTES)
+}
+
+fn rewrite_transaction_index(context: &LogContext, segment: &Segment, aborted: &[AbortedTransaction]) -> Result<()> {
+    let path = segment.path(SegmentFile::TransactionIndex);
+    let bytes: Vec<u8> = aborted.iter().flat_map(txn_index::encode).collect();
+    if bytes.is_empty() {
+        return remove_published(&*context.storage, &path).map(|_existed| ());
+    }
+    publish(&*context.storage, &path, &bytes)
+}

@@ -1,0 +1,190 @@
+//! [S] Walk a segment file batch by batch: the one reader under recovery, lookups past damage and the dump tool.
+//!
+//! Kafka's counterpart: `FileLogInputStream` with `LogSegment.recover`. Nothing is trusted: a length is believed only
+//! as far as the file reaches, and a batch is given out only after its checksum was verified.
+
+use std::sync::Arc;
+
+use crate::error::{Damage, Error, IoContext, Result};
+use crate::record::{BATCH_HEADER_LEN, BatchHeader};
+use crate::storage::StorageFile;
+use crate::types::Offset;
+
+/// Bytes read at a time.
+const WINDOW_BYTES: usize = 256 << 10;
+/// Where the magic byte stands in a batch: the cheapest test of a candidate.
+const MAGIC_AT: usize = 16;
+
+/// Walks the batches of one segment file.
+///
+/// ```
+/// use logstead::log::BatchScanner;
+/// use logstead::storage::{MemStorage, OpenMode, Storage};
+/// let storage = MemStorage::new();
+/// let file = storage.open("/empty.log".as_ref(), OpenMode::CreateNew)?;
+/// let mut scanner = BatchScanner::new(file, 0, 0);
+/// assert!(scanner.next_batch()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct BatchScanner {
+    file: Arc<dyn StorageFile>,
+    position: u64,
+    end: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+/// One intact batch of a segment file.
+#[derive(Debug, Clone, Copy)]
+pub struct ScannedBatch<'a> {
+    /// Where it starts in the file, in bytes.
+    pub position: u64,
+    /// Its header.
+    pub header: BatchHeader,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+impl BatchScanner {
+    /// Scans `[position, end)` of the file; `position` must be the start of a batch.
+    pub fn new(file: Arc<dyn StorageFile>, position: u64, end: u64) -> BatchScanner {
+        BatchScanner { file, position, end, window: Vec::new(), window_start: position }
+    }
+
+    /// Where the next batch starts.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next batch, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when what stands here is not an intact batch; the scanner stays where it is.
+    /// [`Error::Io`] when the file cannot be read.
+    pub fn next_batch(&mut self) -> Result<Option<ScannedBatch<'_>>> {
+        let position = self.position;
+        if position >= self.end {
+            return Ok(None);
+        }
+        match self.batch_size_at(position)? {
+            Ok((header, size)) => {
+                self.position = position + size as u64;
+                let bytes = self.view(position, size);
+                Ok(Some(ScannedBatch { position, header, bytes }))
+            }
+            Err(damage) => Err(damage.in_file(self.file.path(), position)),
+        }
+    }
+
+    /// The base offset of the intact batch that stands here, if one does; the scanner stays where it is.
+    pub(crate) fn peek_offset(&mut self) -> Result<Option<Offset>> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        Ok(self.batch_size_at(self.position)?.ok().map(|(header, _)| header.base_offset()))
+    }
+
+    /// Whether only zeros stand between here and the end: space that was never written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read.
+    pub fn rest_is_zero(&mut self) -> Result<bool> {
+        let mut position = self.position;
+        while position < self.end {
+            let len = self.fill(position, 1)?;
+            if self.view(position, len).iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            position += len.max(1) as u64;
+        }
+        Ok(true)
+    }
+
+    /// Moves to the next intact batch behind damage whose base offset lies in `[lowest, limit)`; `false`, and the
+    /// position at the end, when there is none. Looks at every byte, since a damaged length tells nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read.
+    pub fn skip_damage(&mut self, lowest: Offset, limit: Offset) -> Result<bool> {
+        let mut position = self.position + 1;
+        while position + BATCH_HEADER_LEN as u64 <= self.end {
+            let len = self.fill(position, BATCH_HEADER_LEN)?;
+            let candidates = len.saturating_sub(BATCH_HEADER_LEN - 1);
+            if candidates == 0 {
+                break;
+            }
+            let window = self.view(position, len);
+            let found = (0..candidates).find(|&at| {
+                let header = window.get(at..).filter(|bytes| bytes.get(MAGIC_AT) == Some(&2)).map(BatchHeader::parse);
+                matches!(header, Some(Ok(header)) if header.base_offset() >= lowest && header.base_offset() < limit)
+            });
+            let Some(at) = found else {
+                position += candidates as u64;
+                continue;
+            };
+            position += at as u64;
+            if self.batch_size_at(position)?.is_ok() {
+                self.position = position;
+                return Ok(true);
+            }
+            position += 1;
+        }
+        self.position = self.end;
+        Ok(false)
+    }
+
+    /// The header and size of the intact batch at `position`, with all of it in the window; the inner error is damage,
+    /// relative to `position`.
+    #[allow(clippy::type_complexity, reason = "I/O errors and damage are two answers that callers treat differently")]
+    fn batch_size_at(&mut self, position: u64) -> Result<Result<(BatchHeader, usize)>> {
+        let available = self.end - position;
+        if available < BATCH_HEADER_LEN as u64 {
+            let needed = BATCH_HEADER_LEN as u64;
+            return Ok(Err(Error::corrupt(0, Damage::Truncated { needed, available })));
+        }
+        self.fill(position, BATCH_HEADER_LEN)?;
+        let header = match BatchHeader::parse(self.view(position, BATCH_HEADER_LEN)) {
+            Ok(header) => header,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        let size = header.size_in_bytes();
+        if size as u64 > available {
+            return Ok(Err(Error::corrupt(8, Damage::Truncated { needed: size as u64, available })));
+        }
+        self.fill(position, size)?;
+        Ok(header.verify_crc(self.view(position, size)).map(|()| (header, size)))
+    }
+
+    /// Makes at least `[position, position + len)` available in the window, or as much as the file has; returns how much
+    /// of the window lies from `position` on.
+    fn fill(&mut self, position: u64, len: usize) -> Result<usize> {
+        let have = self.in_window(position);
+        if have >= len {
+            return Ok(have);
+        }
+        let left = usize::try_from(self.end - position).unwrap_or(usize::MAX);
+        let want = left.min(len.max(WINDOW_BYTES));
+        self.window.resize(want, 0);
+        self.window_start = position;
+        let read = self.file.read_full_at(position, &mut self.window).context("read", self.file.path())?;
+        self.window.truncate(read);
+        if read < len.min(left) {
+            let damage = Damage::Truncated { needed: len as u64, available: read as u64 };
+            return Err(Error::corrupt(0, damage).in_file(self.file.path(), position));
+        }
+        Ok(read)
+    }
+
+    fn in_window(&self, position: u64) -> usize {
+        let Some(skip) = position.checked_sub(self.window_start).and_then(|skip| usize::try_from(skip).ok()) else {
+            return 0;
+        };
+        self.window.len().saturating_sub(skip)
+    }
+
+    fn view(&self, position: u64, len: usize) -> &[u8] {
+        let start = position.checked_sub(self.window_start).and_then(|skip| usize::try_from(skip).ok());
+        start.and_then(|start| self.window.get(start..)?.get(..len)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,442 @@
+//! [S] One segment as readers see it: its file, its indexes, its bounds. Lock rank: `SegmentIndex`.
+//!
+//! The same object serves a segment through its whole life (active, sealing, sealed), so a reader that holds it goes on
+//! undisturbed by a roll, and by a removal: the open file stays readable. Kafka's counterpart: `LogSegment`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{LogConfig, ReadMode};
+use crate::error::{Damage, Error, IoContext, Result};
+use crate::log::indexer::SegmentIndexer;
+use crate::log::layout::SegmentFile;
+use crate::log::offset_index::{OffsetIndex, OffsetIndexEntry};
+use crate::log::scan::BatchScanner;
+use crate::log::seal::{FileSum, SEAL_BLOCK_BYTES, Seal, SealSubject};
+use crate::log::time_index::TimeIndex;
+use crate::log::txn_index::{AbortedTransaction, TransactionIndex};
+use crate::storage::{FrozenBytes, OpenMode, Storage, StorageFile, read_file};
+use crate::sync::{Rank, RankedMutex};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
+
+/// What the parts of one log have in common.
+#[derive(Debug)]
+pub(crate) struct LogContext {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) folder: PathBuf,
+    pub(crate) tp: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    pub(crate) config: LogConfig,
+}
+
+impl LogContext {
+    /// The path of one of the partition's files.
+    pub(crate) fn path(&self, kind: SegmentFile, offset: Offset) -> PathBuf {
+        kind.path(&self.folder, offset)
+    }
+
+    /// What a seal of the segment at this base offset is about.
+    pub(crate) fn seal_subject(&self, base_offset: Offset) -> SealSubject {
+        SealSubject { topic_id: self.topic_id, partition: self.tp.partition, base_offset }
+    }
+}
+
+/// A segment of a log: a run of batches in one `.log` file, with its indexes. A read-only view, cheap to clone.
+///
+/// It stays usable after the segment was removed from its log.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Arc<LogContext>,
+    base_offset: Offset,
+    state: RankedMutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: SegmentPhase,
+    len: u64,
+    next_offset: Offset,
+    max_timestamp: Option<(Timestamp, Offset)>,
+    file: Option<Arc<dyn StorageFile>>,
+    map: Option<FrozenBytes>,
+    indexes: Indexes,
+    aborted: Option<Vec<AbortedTransaction>>,
+}
+
+#[derive(Debug)]
+enum Indexes {
+    Growing(Box<SegmentIndexer>),
+    OnDisk,
+    Loaded { offsets: OffsetIndex, times: TimeIndex },
+}
+
+/// Where a segment stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SegmentPhase {
+    /// Takes appends.
+    Active,
+    /// Takes no more appends; its files are not yet all durable.
+    Sealing,
+    /// Durable and immutable.
+    Sealed,
+}
+
+/// A segment's bounds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentBounds {
+    pub(crate) len: u64,
+    pub(crate) next_offset: Offset,
+}
+
+impl Segment {
+    /// A segment that takes appends, with an indexer that has seen every batch in it.
+    pub(crate) fn active(
+        context: Arc<LogContext>,
+        base_offset: Offset,
+        file: Arc<dyn StorageFile>,
+        indexer: SegmentIndexer,
+        bounds: SegmentBounds,
+    ) -> Segment {
+        let max_timestamp = indexer.max_timestamp();
+        let state = State {
+            phase: SegmentPhase::Active,
+            len: bounds.len,
+            next_offset: bounds.next_offset,
+            max_timestamp,
+            file: Some(file),
+            map: None,
+            indexes: Indexes::Growing(Box::new(indexer)),
+            aborted: None,
+        };
+        Segment::with_state(context, base_offset, state)
+    }
+
+    /// A finished segment whose files are opened on first use.
+    pub(crate) fn sealed(context: Arc<LogContext>, base_offset: Offset, bounds: SegmentBounds) -> Segment {
+        let state = State {
+            phase: SegmentPhase::Sealed,
+            len: bounds.len,
+            next_offset: bounds.next_offset,
+            max_timestamp: None,
+            file: None,
+            map: None,
+            indexes: Indexes::OnDisk,
+            aborted: None,
+        };
+        Segment::with_state(context, base_offset, state)
+    }
+
+    fn with_state(context: Arc<LogContext>, base_offset: Offset, state: State) -> Segment {
+        Segment { inner: Arc::new(Inner { context, base_offset, state: RankedMutex::new(Rank::SegmentIndex, state) }) }
+    }
+
+    /// The offset that names the segment's files: no batch in it starts below.
+    pub fn base_offset(&self) -> Offset {
+        self.inner.base_offset
+    }
+
+    /// The offset after the segment's last.
+    pub fn next_offset(&self) -> Offset {
+        self.inner.state.lock().next_offset
+    }
+
+    /// Bytes of batches in its `.log`.
+    pub fn size_in_bytes(&self) -> u64 {
+        self.inner.state.lock().len
+    }
+
+    /// Where it stands in its life.
+    pub fn phase(&self) -> SegmentPhase {
+        self.inner.state.lock().phase
+    }
+
+    /// The path of one of its files, whether it exists or not.
+    pub fn path(&self, kind: SegmentFile) -> PathBuf {
+        self.inner.context.path(kind, self.inner.base_offset)
+    }
+
+    /// Its offset index. Read from disk on first use once the segment is sealed; rebuilt from the log when damaged.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] when the `.log` itself, needed for a rebuild, cannot be read.
+    pub fn offset_index(&self) -> Result<OffsetIndex> {
+        self.with_indexes(|indexes| match indexes {
+            Indexes::Growing(indexer) => indexer.offsets().snapshot(),
+            Indexes::Loaded { offsets, .. } => offsets.clone(),
+            Indexes::OnDisk => OffsetIndex::empty(self.base_offset()),
+        })
+    }
+
+    /// Its time index. Read from disk on first use once the segment is sealed; rebuilt from the log when damaged.
+    ///
+    /// # Errors
+    /// As [`offset_index`](Self::offset_index).
+    pub fn time_index(&self) -> Result<TimeIndex> {
+        self.with_indexes(|indexes| match indexes {
+            Indexes::Growing(indexer) => indexer.times().snapshot(),
+            Indexes::Loaded { times, .. } => times.clone(),
+            Indexes::OnDisk => TimeIndex::empty(self.base_offset()),
+        })
+    }
+
+    /// The largest timestamp in the segment, and the last offset of the first batch that carries it; `None` when no
+    /// record has a timestamp.
+    ///
+    /// # Errors
+    /// As [`offset_index`](Self::offset_index).
+    pub fn max_timestamp(&self) -> Result<Option<(Timestamp, Offset)>> {
+        let times = self.time_index()?;
+        let known = self.inner.state.lock().max_timestamp;
+        Ok(known.or_else(|| times.last().map(|entry| (entry.timestamp, entry.offset))))
+    }
+
+    /// The aborted transactions whose markers stand in this segment, in marker order.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] when the `.txnindex` cannot be read.
+    pub fn aborted_transactions(&self) -> Result<Vec<AbortedTransaction>> {
+        if let Some(aborted) = &self.inner.state.lock().aborted {
+            return Ok(aborted.clone());
+        }
+        let path = self.path(SegmentFile::TransactionIndex);
+        let bytes = read_file(&*self.inner.context.storage, &path, INDEX_BYTES_MAX)?.unwrap_or_default();
+        let index = TransactionIndex::from_bytes(self.base_offset(), bytes).map_err(|e| e.in_file(&path, 0))?;
+        let aborted: Vec<AbortedTransaction> = index.iter().collect();
+        self.inner.state.lock().aborted = Some(aborted.clone());
+        Ok(aborted)
+    }
+
+    /// Compares every byte of a sealed segment's files with its seal. `Ok(false)` when the segment has no seal yet.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] names the first file and position that differ; [`Error::Io`] when a file cannot be read.
+    pub fn verify_seal(&self) -> Result<bool> {
+        let storage = &*self.inner.context.storage;
+        let Some(seal) = self.read_seal()? else { return Ok(false) };
+        let file = self.file()?;
+        let len = file.len().context("read the length of", file.path())?;
+        if len != seal.log_len {
+            let what = Damage::Missing { expected: Some(seal.log_len), found: len };
+            return Err(self.damaged(Error::corrupt(len.min(seal.log_len), what).in_file(file.path(), 0)));
+        }
+        let mut buffer = vec![0; SEAL_BLOCK_BYTES * 64];
+        let mut position = 0;
+        while position < len {
+            let read = file.read_full_at(position, &mut buffer).context("read", file.path())?;
+            if let Some(at) = seal.first_difference(position, buffer.get(..read).unwrap_or_default()) {
+                let what = Damage::Structure("a block of 4,096 bytes is not what was sealed");
+                return Err(self.damaged(Error::corrupt(at, what).in_file(file.path(), 0)));
+            }
+            position += read.max(1) as u64;
+        }
+        let kinds = [
+            (SegmentFile::OffsetIndex, Some(seal.offset_index)),
+            (SegmentFile::TimeIndex, Some(seal.time_index)),
+            (SegmentFile::TransactionIndex, seal.transaction_index),
+            (SegmentFile::Snapshot, seal.snapshot),
+        ];
+        for (kind, sealed) in kinds {
+            let path = self.path(kind);
+            let found = read_file(storage, &path, INDEX_BYTES_MAX)?.map(|bytes| FileSum::of(&bytes));
+            if sealed.is_some() && found != sealed {
+                let what = Damage::Structure("the file is not what was sealed");
+                return Err(self.damaged(Error::corrupt(0, what).in_file(&path, 0)));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Its seal; `None` when there is none.
+    pub(crate) fn read_seal(&self) -> Result<Option<Seal>> {
+        let path = self.path(SegmentFile::Seal);
+        let Some(bytes) = read_file(&*self.inner.context.storage, &path, INDEX_BYTES_MAX)? else { return Ok(None) };
+        let seal = Seal::from_bytes(&bytes).map_err(|error| error.in_file(&path, 0))?;
+        let subject = self.inner.context.seal_subject(self.base_offset());
+        if seal.subject != subject {
+            return Err(Error::corrupt(8, Damage::Structure("the seal is of another segment")).in_file(&path, 0));
+        }
+        Ok(Some(seal))
+    }
+
+    /// Length and end of the segment, read together.
+    pub(crate) fn bounds(&self) -> SegmentBounds {
+        let state = self.inner.state.lock();
+        SegmentBounds { len: state.len, next_offset: state.next_offset }
+    }
+
+    /// The `.log`, opened on first use.
+    pub(crate) fn file(&self) -> Result<Arc<dyn StorageFile>> {
+        let mut state = self.inner.state.lock();
+        self.file_of(&mut state)
+    }
+
+    fn file_of(&self, state: &mut State) -> Result<Arc<dyn StorageFile>> {
+        if let Some(file) = &state.file {
+            return Ok(Arc::clone(file));
+        }
+        let path = self.path(SegmentFile::Log);
+        let file = self.inner.context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+        state.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// All bytes of a sealed segment as one read-only map, when the log reads through maps.
+    pub(crate) fn map(&self) -> Result<Option<FrozenBytes>> {
+        let mut state = self.inner.state.lock();
+        if state.phase != SegmentPhase::Sealed || self.inner.context.config.read_mode() != ReadMode::Mapped {
+            return Ok(None);
+        }
+        if state.map.is_none() {
+            let file = self.file_of(&mut state)?;
+            state.map = Some(file.freeze().context("map", file.path())?);
+        }
+        Ok(state.map.clone())
+    }
+
+    /// Gives up the segment's own hold of its map, so that its file may be shortened; `true` when readers still hold it.
+    pub(crate) fn release_map(&self) -> bool {
+        self.inner.state.lock().map.take().is_some_and(|map| map.is_shared())
+    }
+
+    /// Where to start looking for an offset: the last indexed batch that ends at or below it.
+    pub(crate) fn index_floor(&self, offset: Offset) -> Result<Option<OffsetIndexEntry>> {
+        self.with_indexes(|indexes| match indexes {
+            Indexes::Growing(indexer) => indexer.offsets().lookup(offset),
+            Indexes::Loaded { offsets, .. } => offsets.lookup(offset),
+            Indexes::OnDisk => None,
+        })
+    }
+
+    /// Runs `change` on the indexer of a segment that still grows; `None` when it does not.
+    pub(crate) fn with_indexer<T>(&self, change: impl FnOnce(&mut SegmentIndexer) -> T) -> Option<T> {
+        match &mut self.inner.state.lock().indexes {
+            Indexes::Growing(indexer) => Some(change(indexer)),
+            Indexes::OnDisk | Indexes::Loaded { .. } => None,
+        }
+    }
+
+    /// Batches were appended: `feed` tells the indexer about each.
+    pub(crate) fn on_append(
+        &self,
+        bounds: SegmentBounds,
+        feed: impl FnOnce(&mut SegmentIndexer) -> Result<()>,
+    ) -> Result<()> {
+        let mut state = self.inner.state.lock();
+        state.len = bounds.len;
+        state.next_offset = bounds.next_offset;
+        match &mut state.indexes {
+            Indexes::Growing(indexer) => feed(indexer),
+            Indexes::OnDisk | Indexes::Loaded { .. } => {
+                Err(Error::Internal { invariant: "only an active segment takes appends" })
+            }
+        }
+    }
+
+    /// An abort marker was appended.
+    pub(crate) fn on_aborted(&self, entry: AbortedTransaction) {
+        self.inner.state.lock().aborted.get_or_insert_default().push(entry);
+    }
+
+    /// Replaces what is known of the aborted transactions.
+    pub(crate) fn set_aborted(&self, aborted: Vec<AbortedTransaction>) {
+        self.inner.state.lock().aborted = Some(aborted);
+    }
+
+    /// No more appends: the last time entry is added.
+    pub(crate) fn start_sealing(&self) -> Result<()> {
+        let mut state = self.inner.state.lock();
+        state.phase = SegmentPhase::Sealing;
+        if let Indexes::Growing(indexer) = &mut state.indexes {
+            indexer.finish()?;
+            let max = indexer.max_timestamp();
+            state.max_timestamp = max;
+        }
+        Ok(())
+    }
+
+    /// Everything is durable: the indexes become immutable.
+    pub(crate) fn finish_sealing(&self) {
+        let mut state = self.inner.state.lock();
+        if let Indexes::Growing(indexer) = &state.indexes {
+            let (offsets, times) = (indexer.offsets().snapshot(), indexer.times().snapshot());
+            state.indexes = Indexes::Loaded { offsets, times };
+        }
+        state.phase = SegmentPhase::Sealed;
+    }
+
+    /// Runs `look` on indexes that are in memory, loading or rebuilding them first.
+    fn with_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> Result<T> {
+        let mut state = self.inner.state.lock();
+        if matches!(state.indexes, Indexes::OnDisk) {
+            let file = self.file_of(&mut state)?;
+            let (offsets, times) = match self.load_indexes(state.len) {
+                Ok(loaded) => loaded,
+                // An index is derived: whatever is wrong with it, the log gives the same answers.
+                Err(_) => self.rebuild_indexes(file, state.len)?,
+            };
+            state.indexes = Indexes::Loaded { offsets, times };
+        }
+        Ok(look(&state.indexes))
+    }
+
+    fn load_indexes(&self, log_len: u64) -> Result<(OffsetIndex, TimeIndex)> {
+        let storage = &*self.inner.context.storage;
+        let seal = self.read_seal()?;
+        let read = |kind, sealed: Option<FileSum>| -> Result<Vec<u8>> {
+            let path = self.path(kind);
+            let missing = || Error::corrupt(0, Damage::Missing { expected: None, found: 0 }).in_file(&path, 0);
+            let bytes = read_file(storage, &path, INDEX_BYTES_MAX)?.ok_or_else(missing)?;
+            match sealed {
+                Some(sum) if FileSum::of(&bytes) != sum => Err(missing()),
+                Some(_) | None => Ok(bytes),
+            }
+        };
+        let offsets = read(SegmentFile::OffsetIndex, seal.as_ref().map(|seal| seal.offset_index))?;
+        let times = read(SegmentFile::TimeIndex, seal.as_ref().map(|seal| seal.time_index))?;
+        let offsets = OffsetIndex::from_bytes(self.base_offset(), offsets)?;
+        if offsets.last().is_some_and(|last| last.position >= log_len) {
+            return Err(Error::corrupt(0, Damage::Structure("an index entry points behind the end of the log")));
+        }
+        Ok((offsets, TimeIndex::from_bytes(self.base_offset(), times)?))
+    }
+
+    /// Indexes the log again, passing over damage: what can be read must be found.
+    fn rebuild_indexes(&self, file: Arc<dyn StorageFile>, len: u64) -> Result<(OffsetIndex, TimeIndex)> {
+        let mut indexer = SegmentIndexer::new(self.base_offset(), &self.inner.context.config);
+        let mut scanner = BatchScanner::new(file, 0, len);
+        let mut expected = self.base_offset();
+        loop {
+            match scanner.next_batch() {
+                Ok(None) => break,
+                Ok(Some(batch)) => {
+                    indexer.on_batch(&batch.header, batch.position)?;
+                    expected = batch.header.next_offset();
+                }
+                Err(Error::Corrupt(_)) => {
+                    scanner.skip_damage(expected, Offset::MAX)?;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        indexer.finish()?;
+        Ok((indexer.offsets().snapshot(), indexer.times().snapshot()))
+    }
+
+    /// Adds the partition and the whole segment as damaged offsets.
+    fn damaged(&self, error: Error) -> Error {
+        error.in_partition(&self.inner.context.tp).with_offsets(self.base_offset(), self.next_offset())
+    }
+
+    /// The folder and the rest of what the segment shares with its log.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.inner.context.folder
+    }
+}
+
+/// No index, snapshot or seal is larger (an index of the largest segment with an entry for every byte is not, either).
+pub(crate) const INDEX_BYTES_MAX: u64 = 1 << 31;

@@ -1,0 +1,205 @@
+//! [S] What a log knows, behind its one lock, and the snapshot that readers take instead of it.
+//!
+//! Invariant: `log_start <= last_stable_offset <= high_watermark <= log_end`, and `synced <= log_end`. With
+//! [`Durability::Synced`] the high watermark never passes `synced`: what is committed is on disk.
+//! Lock ranks: `LogState` for [`LogState`], `LogPublished` for [`Published`].
+
+use std::sync::Arc;
+
+use crate::config::Durability;
+use crate::error::{Corrupt, Error, IoContext, Result};
+use crate::log::active::ActiveSegment;
+use crate::log::checkpoint;
+use crate::log::epoch_cache::EpochCache;
+use crate::log::producer_state::ProducerStates;
+use crate::log::sealing::SealingSegment;
+use crate::log::segment::{LogContext, Segment};
+use crate::log::witness::{Witness, block_position};
+use crate::rng::Rng;
+use crate::storage::StorageFile;
+use crate::types::{LeaderEpoch, Offset, TopicPartition};
+
+/// Everything that changes in a log.
+#[derive(Debug)]
+pub(crate) struct LogState {
+    pub(crate) active: ActiveSegment,
+    /// Rolled segments that are not yet all durable, oldest first.
+    pub(crate) sealing: Vec<Arc<SealingSegment>>,
+    /// Every segment in offset order, the active one last.
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    /// The first offset that is not known to be durable.
+    pub(crate) synced: Offset,
+    /// The first offset that recovery must look at: durable, indexed and covered by a producer snapshot below.
+    pub(crate) recovery_point: Offset,
+    pub(crate) epochs: EpochCache,
+    /// Grows with every change of `epochs`.
+    pub(crate) epochs_version: u64,
+    /// The epoch that this log leads under; `None` for a follower.
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+    pub(crate) producers: ProducerStates,
+    /// Counts creations of files in the folder whose names are not durable yet.
+    pub(crate) names_created: u64,
+    pub(crate) names_synced: u64,
+    /// Grows with every truncation: a flush that began before must not count what came after.
+    pub(crate) generation: u64,
+    pub(crate) bytes_since_checkpoint: u64,
+    pub(crate) has_gaps: bool,
+    pub(crate) damage: Arc<[Corrupt]>,
+    pub(crate) availability: Availability,
+    pub(crate) witness: WitnessWriter,
+    pub(crate) rng: Rng,
+}
+
+/// Whether the log takes writes.
+#[derive(Debug, Clone)]
+pub(crate) enum Availability {
+    /// It does.
+    Open,
+    /// A truncation or an epoch change is under way.
+    Changing(&'static str),
+    /// Not since this failure.
+    Offline(Arc<Error>),
+    /// It was closed.
+    Closed,
+}
+
+/// What a reader needs, replaced as a whole under a lock of its own so that readers never wait for a write.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    pub(crate) segments: Arc<[Segment]>,
+    pub(crate) epochs: Arc<EpochCache>,
+    pub(crate) damage: Arc<[Corrupt]>,
+    pub(crate) log_start: Offset,
+    pub(crate) last_stable: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) synced: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) generation: u64,
+    pub(crate) has_gaps: bool,
+}
+
+impl LogState {
+    /// Refuses a write that the log cannot take now.
+    pub(crate) fn check_writable(&self, tp: &TopicPartition) -> Result<()> {
+        match &self.availability {
+            Availability::Open => Ok(()),
+            Availability::Changing(state) => Err(Error::InvalidState { operation: "append", state }),
+            Availability::Offline(cause) => Err(Error::Offline { tp: tp.clone(), cause: Arc::clone(cause) }),
+            Availability::Closed => Err(Error::InvalidState { operation: "use the log", state: "it was closed" }),
+        }
+    }
+
+    /// Takes the log offline for writing, for good; the first cause is kept.
+    pub(crate) fn go_offline(&mut self, cause: &Error) {
+        if !matches!(self.availability, Availability::Offline(_)) {
+            self.availability = Availability::Offline(Arc::new(cause.clone()));
+        }
+    }
+
+    /// Where the log ends: the offset of the next record.
+    pub(crate) fn log_end(&self) -> Offset {
+        self.active.next_offset()
+    }
+
+    /// How far the high watermark may go.
+    pub(crate) fn high_watermark_limit(&self, durability: Durability) -> Offset {
+        match durability {
+            Durability::Synced => self.synced.min(self.log_end()),
+            Durability::Os => self.log_end(),
+        }
+    }
+
+    /// What a `read_committed` reader may see: nothing from the first open transaction on.
+    pub(crate) fn last_stable(&self) -> Offset {
+        let stable = self.producers.first_unstable_offset().unwrap_or(self.high_watermark);
+        stable.min(self.high_watermark).max(self.log_start)
+    }
+
+    /// The epoch history as its file holds it, and its version.
+    pub(crate) fn encoded_epochs(&self) -> (u64, Vec<u8>) {
+        (self.epochs_version, checkpoint::encode_epochs(self.epochs.entries()))
+    }
+
+    /// The snapshot for readers.
+    pub(crate) fn publish(&self) -> Published {
+        Published {
+            segments: self.segments.as_slice().into(),
+            epochs: Arc::new(self.epochs.clone()),
+            damage: Arc::clone(&self.damage),
+            log_start: self.log_start,
+            last_stable: self.last_stable(),
+            high_watermark: self.high_watermark,
+            synced: self.synced,
+            log_end: self.log_end(),
+            generation: self.generation,
+            has_gaps: self.has_gaps,
+        }
+    }
+
+    /// Writes the witness: `synced_position` bytes of the segment at `segment_base` are durable and end with a batch of
+    /// this checksum.
+    pub(crate) fn write_witness(&mut self, context: &LogContext, durable: DurablePoint) -> Result<()> {
+        let witness = Witness {
+            generation: 0,
+            tp: context.tp.clone(),
+            topic_id: context.topic_id,
+            log_start: self.log_start,
+            high_watermark: self.high_watermark,
+            synced_offset: self.synced,
+            segment_base: durable.segment_base,
+            synced_position: durable.position,
+            last_batch_crc: durable.last_batch_crc,
+            has_gaps: self.has_gaps,
+        };
+        self.witness.write(witness, durable)
+    }
+}
+
+/// Where durable bytes end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DurablePoint {
+    pub(crate) segment_base: Offset,
+    pub(crate) position: u64,
+    pub(crate) last_batch_crc: u32,
+}
+
+/// Writes one partition's slot of the witness.
+#[derive(Debug)]
+pub(crate) struct WitnessWriter {
+    file: Arc<dyn StorageFile>,
+    slot: u32,
+    generation: u64,
+    durable: DurablePoint,
+}
+
+impl WitnessWriter {
+    pub(crate) fn new(file: Arc<dyn StorageFile>, slot: u32, generation: u64) -> WitnessWriter {
+        let durable = DurablePoint { segment_base: Offset::ZERO, position: 0, last_batch_crc: 0 };
+        WitnessWriter { file, slot, generation, durable }
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The durable point that was written last.
+    pub(crate) fn durable(&self) -> DurablePoint {
+        self.durable
+    }
+
+    fn write(&mut self, mut witness: Witness, durable: DurablePoint) -> Result<()> {
+        self.generation += 1;
+        witness.generation = self.generation;
+        let position = block_position(self.slot, self.generation);
+        self.file.write_all_at(position, &witness.to_block()).context("write the witness", self.file.path())?;
+        self.durable = durable;
+        Ok(())
+    }
+
+    /// Blocks until the witness is durable: before bytes that it vouches for are cut.
+    pub(crate) fn file(&self) -> Arc<dyn StorageFile> {
+        Arc::clone(&self.file)
+    }
+}

@@ -1,0 +1,255 @@
+//! [P] The witness: what was durable in each partition at its last acknowledgement, one file per data folder.
+//!
+//! A record batch whose checksum fails may be a torn, never acknowledged tail, or damage to acknowledged data. The
+//! witness tells the two apart: everything below its `synced_offset` was durable before anyone was told so.
+//!
+//! The file is an array of slots of 1,024 bytes; slot 0 is reserved for the header. A slot holds two blocks of 512
+//! bytes (one disk sector each) that are written in turn, so a torn write spoils only the older of the two; the valid
+//! block with the higher generation counts. Each block names its partition, so slots are found by reading the file.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `LSWT` |
+//! | 4 | 2 | version, 1 |
+//! | 6 | 2 | flags: bit 0 = the log has offset gaps |
+//! | 8 | 8 | generation |
+//! | 16 | 16 | topic id |
+//! | 32 | 4 | partition |
+//! | 36 | 4 | CRC-32C field of the last durable batch, 0 if none |
+//! | 40 | 8 | log start offset |
+//! | 48 | 8 | high watermark |
+//! | 56 | 8 | synced offset: the first offset that is not durable |
+//! | 64 | 8 | base offset of the segment that holds the synced position |
+//! | 72 | 8 | synced position: bytes of that segment that are durable |
+//! | 80 | 2 | length of the topic name |
+//! | 82 | 249 | topic name |
+//! | 508 | 4 | CRC-32 of bytes 0 to 507 |
+
+use crate::error::{Damage, Error, Result};
+use crate::record::cursor::{Reader, Writer};
+use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicPartition};
+
+/// Name of the witness in its data folder.
+pub(crate) const WITNESS_FILE: &str = "logstead.witness";
+/// Bytes of one slot.
+pub(crate) const SLOT_BYTES: u64 = 1024;
+/// Bytes of one block: a disk sector, the unit that is written wholly or not at all.
+pub(crate) const BLOCK_BYTES: usize = 512;
+
+const MAGIC: u32 = u32::from_be_bytes(*b"LSWT");
+const VERSION: u16 = 1;
+const FLAG_GAPS: u16 = 1;
+const CHECKED_BYTES: usize = BLOCK_BYTES - 4;
+
+/// What a log knew to be durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Counts the writes of this slot; the higher one counts.
+    pub generation: u64,
+    /// The partition.
+    pub tp: TopicPartition,
+    /// Its topic's id.
+    pub topic_id: TopicId,
+    /// Log start offset.
+    pub log_start: Offset,
+    /// High watermark.
+    pub high_watermark: Offset,
+    /// The first offset that is not known to be durable.
+    pub synced_offset: Offset,
+    /// Base offset of the segment that holds `synced_position`.
+    pub segment_base: Offset,
+    /// Durable bytes of that segment.
+    pub synced_position: u64,
+    /// The checksum field of the batch that ends at `synced_position`; 0 when the segment holds none.
+    pub last_batch_crc: u32,
+    /// Whether the log has offset gaps (compacted, or truncated by Kafka inside a batch).
+    pub has_gaps: bool,
+}
+
+impl Witness {
+    /// Encodes one block.
+    pub(crate) fn to_block(&self) -> [u8; BLOCK_BYTES] {
+        let mut bytes = Vec::with_capacity(BLOCK_BYTES);
+        let mut writer = Writer::new(&mut bytes);
+        writer.put_u32(MAGIC);
+        writer.put_u16(VERSION);
+        writer.put_u16(if self.has_gaps { FLAG_GAPS } else { 0 });
+        writer.put_u64(self.generation);
+        writer.put_bytes(self.topic_id.as_bytes());
+        writer.put_i32(self.tp.partition.get());
+        writer.put_u32(self.last_batch_crc);
+        writer.put_i64(self.log_start.get());
+        writer.put_i64(self.high_watermark.get());
+        writer.put_i64(self.synced_offset.get());
+        writer.put_i64(self.segment_base.get());
+        writer.put_u64(self.synced_position);
+        let name = self.tp.topic.as_str().as_bytes();
+        writer.put_u16(u16::try_from(name.len()).unwrap_or(0));
+        writer.put_bytes(name);
+        bytes.resize(CHECKED_BYTES, 0);
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_be_bytes());
+        let mut block = [0; BLOCK_BYTES];
+        block.copy_from_slice(&bytes);
+        block
+    }
+
+    /// Decodes one block; `None` for a block that was never written (all zeros).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the checksum or a field is wrong, or the version is unknown.
+    pub fn from_block(block: &[u8]) -> Result<Option<Witness>> {
+        if block.iter().all(|&byte| byte == 0) {
+            return Ok(None);
+        }
+        let (checked, crc) = block
+            .split_at_checked(CHECKED_BYTES)
+            .ok_or_else(|| Error::corrupt(0, truncated(BLOCK_BYTES, block.len())))?;
+        let stored = Reader::new(crc).u32()?;
+        let computed = crc32fast::hash(checked);
+        if stored != computed {
+            return Err(Error::corrupt(CHECKED_BYTES as u64, Damage::Checksum { stored, computed }));
+        }
+        let mut reader = Reader::new(checked);
+        let magic = reader.u32()?;
+        let version = reader.u16()?;
+        if magic != MAGIC || version != VERSION {
+            return Err(Error::corrupt(0, Damage::Magic { stored: i64::from(magic) }));
+        }
+        let has_gaps = reader.u16()? & FLAG_GAPS != 0;
+        let generation = reader.u64()?;
+        let topic_id = TopicId::from_bytes(reader.array()?);
+        let partition = PartitionId::new(reader.i32()?);
+        let last_batch_crc = reader.u32()?;
+        let mut offset = || -> Result<Offset> {
+            Offset::new(reader.i64()?).ok_or_else(|| Error::corrupt(40, Damage::Structure("a negative offset")))
+        };
+        let (log_start, high_watermark, synced_offset, segment_base) = (offset()?, offset()?, offset()?, offset()?);
+        let synced_position = reader.u64()?;
+        let name_len = usize::from(reader.u16()?);
+        let name = std::str::from_utf8(reader.take(name_len)?).ok().and_then(|name| TopicName::new(name).ok());
+        let (Some(topic), Some(partition)) = (name, partition) else {
+            return Err(Error::corrupt(32, Damage::Structure("the partition's name is illegal")));
+        };
+        Ok(Some(Witness {
+            generation,
+            tp: TopicPartition { topic, partition },
+            topic_id,
+            log_start,
+            high_watermark,
+            synced_offset,
+            segment_base,
+            synced_position,
+            last_batch_crc,
+            has_gaps,
+        }))
+    }
+}
+
+/// One slot as read from the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessSlot {
+    /// The slot's number, from 1.
+    pub slot: u32,
+    /// The block that counts.
+    pub witness: Witness,
+}
+
+/// Decodes a whole witness file: every slot with at least one valid block, in slot order. Blocks that are damaged are
+/// passed over, as a torn write must be; a slot with none left is reported in `damaged`.
+///
+/// ```
+/// let (slots, damaged) = logstead::log::decode_witness(&[0; 4096]);
+/// assert!(slots.is_empty() && damaged.is_empty());
+/// ```
+pub fn decode_witness(bytes: &[u8]) -> (Vec<WitnessSlot>, Vec<u32>) {
+    let (mut slots, mut damaged) = (Vec::new(), Vec::new());
+    let slot_bytes = usize::try_from(SLOT_BYTES).unwrap_or(usize::MAX);
+    for (slot, chunk) in (0u32..).zip(bytes.chunks(slot_bytes)).skip(1) {
+        let blocks = chunk.chunks(BLOCK_BYTES).map(Witness::from_block);
+        let (mut best, mut seen_damage) = (None::<Witness>, false);
+        for block in blocks {
+            match block {
+                Ok(Some(witness)) if best.as_ref().is_none_or(|best| witness.generation > best.generation) => {
+                    best = Some(witness);
+                }
+                Ok(_) => {}
+                Err(_) => seen_damage = true,
+            }
+        }
+        match best {
+            Some(witness) => slots.push(WitnessSlot { slot, witness }),
+            None if seen_damage => damaged.push(slot),
+            None => {}
+        }
+    }
+    (slots, damaged)
+}
+
+/// Where the block with this generation stands in the file.
+pub(crate) fn block_position(slot: u32, generation: u64) -> u64 {
+    u64::from(slot) * SLOT_BYTES + (generation % 2) * BLOCK_BYTES as u64
+}
+
+fn truncated(needed: usize, available: usize) -> Damage {
+    Damage::Truncated { needed: needed as u64, available: available as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(generation: u64) -> Witness {
+        Witness {
+            generation,
+            tp: TopicPartition::new("orders", 3).unwrap(),
+            topic_id: TopicId::from_bytes([7; 16]),
+            log_start: Offset::from(1),
+            high_watermark: Offset::from(90),
+            synced_offset: Offset::from(100),
+            segment_base: Offset::from(50),
+            synced_position: 4096,
+            last_batch_crc: 0xdead_beef,
+            has_gaps: true,
+        }
+    }
+
+    #[test]
+    fn a_block_is_one_sector_and_round_trips() {
+        let block = sample(9).to_block();
+        assert_eq!(block.len(), 512);
+        assert_eq!(block[..8], [b'L', b'S', b'W', b'T', 0, 1, 0, 1]);
+        assert_eq!(Witness::from_block(&block).unwrap(), Some(sample(9)));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_block_is_noticed() {
+        let block = sample(9).to_block();
+        for position in 0..BLOCK_BYTES {
+            let mut bad = block;
+            bad[position] ^= 0x10;
+            assert!(Witness::from_block(&bad).is_err(), "byte {position}");
+        }
+    }
+
+    #[test]
+    fn the_higher_valid_generation_counts_and_a_torn_block_falls_back() {
+        let mut file = vec![0; 3 * 1024];
+        for generation in [4, 5] {
+            let at = block_position(2, generation) as usize;
+            file[at..at + 512].copy_from_slice(&sample(generation).to_block());
+        }
+        assert_eq!(decode_witness(&file).0, [WitnessSlot { slot: 2, witness: sample(5) }]);
+        file[block_position(2, 5) as usize + 100] ^= 1;
+        assert_eq!(decode_witness(&file).0, [WitnessSlot { slot: 2, witness: sample(4) }]);
+        file[block_position(2, 4) as usize + 100] ^= 1;
+        assert_eq!(decode_witness(&file), (vec![], vec![2]));
+    }
+
+    #[test]
+    fn arbitrary_lengths_never_panic() {
+        for len in 0..2100 {
+            let _ = decode_witness(&vec![0xa5; len]);
+        }
+    }
+}
