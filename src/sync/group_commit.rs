@@ -698,21 +698,20 @@ mod tests {
 
     #[test]
     fn flushes_of_two_lanes_run_at_the_same_time() {
-        struct Meeting(Barrier, CommitLane);
-        struct Log<'a>(&'a Meeting, CommitLane);
+        struct Log<'a>(&'a Barrier, CommitLane);
         impl Flush for Log<'_> {
             fn synced(&self) -> Offset {
                 Offset::ZERO
             }
             fn flush(&self) -> Result<Offset> {
-                self.0.0.wait();
+                self.0.wait();
                 Ok(Offset::from(1))
             }
             fn lane(&self) -> &CommitLane {
                 &self.1
             }
         }
-        let (meeting, committer) = (Meeting(Barrier::new(2), CommitLane::new()), committer());
+        let (meeting, committer) = (Barrier::new(2), committer());
         let logs = [Log(&meeting, CommitLane::new()), Log(&meeting, CommitLane::new())];
         thread::scope(|scope| {
             for log in &logs {
