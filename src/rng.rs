@@ -3,6 +3,8 @@
 //! Whoever draws takes `&mut Rng` as an argument; a run is repeated by repeating its seed. The generator is xoshiro256**
 //! (Blackman and Vigna), its state filled by splitmix64 as its authors advise. It is fast and well distributed and
 //! **not** for secrets. Kafka has no counterpart.
+//!
+//! [P]: crate
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

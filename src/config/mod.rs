@@ -5,6 +5,8 @@
 //! environment variables and no globals.
 //!
 //! Kafka's counterparts: `ConfigDef` (the declaration), `LogConfig` (the topic-level keys).
+//!
+//! [P]: crate
 
 mod log;
 mod nearest;

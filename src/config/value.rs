@@ -50,7 +50,7 @@ impl Value for Duration {
     }
 
     fn check(&self, accepts: Accepts) -> Result<(), String> {
-        if self.subsec_nanos() % 1_000_000 != 0 {
+        if !self.subsec_nanos().is_multiple_of(1_000_000) {
             return Err(format!("{self:?} is not a whole number of milliseconds"));
         }
         check_number(i128::try_from(self.as_millis()).unwrap_or(i128::MAX), accepts)

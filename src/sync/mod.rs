@@ -3,6 +3,8 @@
 //! - `RankedMutex` and `Condition`: locks that assert the lock order in debug builds.
 //! - [`Completion`] and [`Handle`]: a result that arrives once and is awaited by threads or by futures.
 //! - [`Committer`]: one sync for many waiting threads, on any number of logs.
+//!
+//! [D]: crate
 
 mod completion;
 mod group_commit;
