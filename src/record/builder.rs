@@ -1,6 +1,6 @@
 //! [P] Building a batch: each record is encoded straight into the batch's buffer, sizes are exact.
 //!
-//! The buffer starts with room for the header, which is filled in by `build`; the payload is copied once and never moved.
+//! The buffer starts with room for the header, which is filled in by `build`; the payload is copied once.
 //! The builder hands out indexes 0, 1, 2, .. as offset deltas, so what it builds needs no validation afterwards.
 //! Kafka's counterpart: `MemoryRecordsBuilder`.
 
@@ -96,8 +96,8 @@ impl BatchBuilder {
     /// Adds a record; returns its index in the batch, which is also its offset delta.
     ///
     /// # Errors
-    /// [`Error::InvalidRecord`] for a timestamp before 1970, and when the batch would be larger than 2^31 - 1 bytes. The
-    /// builder is unchanged then.
+    /// [`Error::InvalidRecord`] for a timestamp before 1970, and when the batch would be larger than 2^31 - 1 bytes.
+    /// The builder is unchanged then.
     pub fn append(
         &mut self,
         timestamp: Option<Timestamp>,
@@ -130,6 +130,7 @@ impl BatchBuilder {
             self.buffer.clear();
             self.buffer.resize(BATCH_HEADER_LEN, 0);
         }
+        self.buffer.reserve(usize::try_from(record_len).unwrap_or_default());
         varint::encode_i32(&mut self.buffer, body_len);
         record.encode(&mut self.buffer);
         self.count += 1;
@@ -203,7 +204,8 @@ impl BatchBuilder {
         Err(Error::InvalidRecord { index: None, what })
     }
 
-    /// Gives the builder another buffer: its contents are dropped, its capacity is used. Records not built yet are dropped.
+    /// Gives the builder another buffer: its contents are dropped, its capacity is used. Records that were not built
+    /// are dropped too.
     pub fn reuse(&mut self, buffer: Vec<u8>) {
         self.restart();
         self.buffer = buffer;

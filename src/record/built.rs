@@ -1,7 +1,7 @@
 //! [P] An encoded, valid batch on its way into a log: what appending needs is known without decoding.
 //!
-//! A `BuiltBatch` holds exactly one uncompressed batch of magic 2, with at least one record, offset deltas 0, 1, 2, .. and a
-//! right checksum and maximal timestamp. It comes from the builder, or from foreign bytes after full validation.
+//! A `BuiltBatch` holds exactly one uncompressed batch of magic 2, with at least one record, offset deltas 0, 1, 2, ..
+//! and a right checksum and maximal timestamp. It comes from the builder, or from foreign bytes after full validation.
 //! Kafka's counterpart: `LogValidator` (the part that looks at one batch alone).
 
 use std::fmt;
@@ -20,14 +20,14 @@ pub struct BuiltBatch {
 }
 
 impl BuiltBatch {
-    /// Takes over a batch that somebody else encoded, as a client sends it, and checks everything about it. A wrong maximal
-    /// timestamp is corrected; topic rules (size, compaction, distance from the wall clock) are the log's.
+    /// Takes over a batch that somebody else encoded, as a client sends it, and checks everything about it. A wrong
+    /// maximal timestamp is corrected; topic rules (size, compaction, distance from the wall clock) are the log's.
     ///
     /// # Errors
     /// - [`Error::Corrupt`] when the bytes are no batch, or not a whole one.
-    /// - [`Error::InvalidRecord`] when they hold more than a batch, or a batch that a client may not write: one that does not
-    ///   start at offset 0, is empty, has gaps, a control batch, one with a delete horizon, a transactional one without a
-    ///   producer, one with a producer but no sequence, or one with a timestamp before 1970.
+    /// - [`Error::InvalidRecord`] when they hold no batch or more than one, a batch of magic 0 or 1, or one that a
+    ///   client may not write: it does not start at offset 0, is empty, has gaps, is a control batch, has a delete
+    ///   horizon, is transactional without a producer, has a producer but no sequence, or a timestamp before 1970.
     /// - [`Error::UnsupportedCodec`] when the records are compressed.
     pub fn from_foreign(bytes: Vec<u8>) -> Result<BuiltBatch> {
         let one_batch = "exactly one batch is expected";
@@ -41,7 +41,7 @@ impl BuiltBatch {
         let rules = [
             (header.size_in_bytes() == bytes.len(), one_batch),
             (header.base_offset() == Offset::ZERO, "the base offset of a client's batch is 0"),
-            // Deltas increase strictly up to the last one, so as many records as offsets means that they are 0, 1, 2, ..
+            // Deltas increase strictly up to the last: with as many records as offsets, they are 0, 1, 2, ..
             (u64::from(header.record_count()) == offsets, "the offsets of a client's batch have no gaps"),
             (!header.is_control(), "clients cannot write control records"),
             (!header.has_delete_horizon(), "only compaction sets a delete horizon"),
@@ -96,7 +96,8 @@ impl BuiltBatch {
         RecordBatchRef::trusted(self.header, &self.buffer)
     }
 
-    /// Assigns the offset of the first record and the epoch of the leader that appends it. Both lie outside the checksum.
+    /// Assigns the offset of the first record and the epoch of the leader that appends it. Both lie outside the
+    /// checksum.
     ///
     /// The caller makes sure that offsets are left for all records; the header's getters saturate.
     pub fn stamp(&mut self, base_offset: Offset, leader_epoch: LeaderEpoch) {
@@ -106,7 +107,8 @@ impl BuiltBatch {
         put(&mut self.buffer, field::LEADER_EPOCH, leader_epoch.get().to_be_bytes());
     }
 
-    /// Replaces the records' times by the time of their append, and computes the checksum again if that changes anything.
+    /// Replaces the records' times by the time of their append, and computes the checksum again if that changes
+    /// anything.
     pub fn stamp_log_append_time(&mut self, now: Timestamp) {
         let header = &mut self.header;
         let millis = now.as_millis();
@@ -342,9 +344,14 @@ mod tests {
 
     #[test]
     fn a_timestamp_before_1970_is_refused_with_its_index() {
-        // The second record is 2000 ms after the first, the third 1000 ms.
-        let refused = with(field::BASE_TIMESTAMP, (-1500i64).to_be_bytes());
-        assert_eq!(golden::invalid(refused), (Some(0), "a timestamp before 1970 cannot be stored"));
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.append(millis(3000), None, None, &[]).unwrap();
+        builder.append(millis(1000), None, None, &[]).unwrap();
+        let mut bytes = builder.build().unwrap().into_buffer();
+        put(&mut bytes, field::BASE_TIMESTAMP, 1500i64.to_be_bytes());
+        seal(&mut bytes);
+        let refused = BuiltBatch::from_foreign(bytes);
+        assert_eq!(golden::invalid(refused), (Some(1), "a timestamp before 1970 cannot be stored"));
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! [P] Control records: the markers that end transactions, and the kinds that only the metadata log has.
 //!
-//! A control record's key is a version and a type (two int16), its value depends on the type. Newer versions only append
-//! fields, so the known prefix is read and the rest is skipped. A control batch occupies offsets and is never shown to
-//! consumers. Kafka's counterparts: `ControlRecordType`, `EndTransactionMarker`.
+//! A control record's key is a version and a type (two int16), its value depends on the type. Newer versions only
+//! append fields, so the known prefix is read and the rest is skipped. A control batch occupies offsets and is never
+//! shown to consumers. Kafka's counterparts: `ControlRecordType`, `EndTransactionMarker`.
 
 use super::builder::{BatchBuilder, BatchOptions};
 use super::built::BuiltBatch;
@@ -69,8 +69,8 @@ impl ControlRecord {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the key or the value is missing, too short, or of a negative version. Positions are relative
-    /// to the key or the value.
+    /// [`Error::Corrupt`] when the key or the value is missing, too short, or of a negative version. Positions are
+    /// relative to the key or the value.
     pub fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<ControlRecord> {
         let mut key = Reader::new(key.ok_or_else(|| broken("a control record has no key"))?);
         check_version(key.i16()?)?;

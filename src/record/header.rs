@@ -1,8 +1,8 @@
 //! [P] The fixed fields of a batch: parsing and encoding the first 61 bytes, attribute bits, checksum.
 //!
-//! A `BatchHeader` only exists for fields that agree with each other, so everything derived from them (last offset, size,
-//! sequences) is exact. Base offset, length and leader epoch lie outside the checksum: the leader stamps them without
-//! computing it again. Kafka's counterpart: `DefaultRecordBatch`.
+//! A `BatchHeader` only exists for fields that agree with each other, so everything derived from them (last offset,
+//! size, sequences) is exact. Base offset, length and leader epoch lie outside the checksum: the leader stamps them
+//! without computing it again. Kafka's counterpart: `DefaultRecordBatch`.
 
 use super::crc32c;
 use super::cursor::Reader;

@@ -21,8 +21,8 @@
 //! Attribute bits: 0 to 2 the codec ([`Compression`]), 3 the timestamp type ([`TimestampType`]), 4 transactional, 5
 //! control, 6 "the base timestamp is a delete horizon"; the others are ignored.
 //!
-//! The records follow at offset 61, compressed as one stream when there is a codec. Their lengths and deltas are zig-zag
-//! varints:
+//! The records follow at offset 61, compressed as one stream when there is a codec. Their lengths and deltas are
+//! zig-zag varints:
 //!
 //! | field | type | meaning |
 //! |---|---|---|

@@ -99,6 +99,10 @@ const fn groups(raw: u64) -> usize {
 
 #[inline]
 fn encode_groups(buffer: &mut Vec<u8>, mut raw: u64) {
+    // The length of a record of some 100 bytes: worth one check of the capacity instead of two.
+    if (0x80..0x4000).contains(&raw) {
+        return buffer.extend_from_slice(&[low_group(raw) | 0x80, low_group(raw >> 7)]);
+    }
     while raw >= 0x80 {
         buffer.push(low_group(raw) | 0x80);
         raw >>= 7;
