@@ -442,6 +442,13 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_takes_a_further_marker_of_the_same_coordinator() {
+        let mut states = ProducerStates::default();
+        assert_eq!(states.update(&marker(1, 0, false)), None);
+        assert!(states.check_marker(&tp(), &marker(1, 1, true), AppendOrigin::Leader).is_ok());
+    }
+
+    #[test]
     fn replicated_and_recovered_markers_are_not_checked() {
         let mut states = ProducerStates::default();
         assert_eq!(states.update(&BatchFacts { producer_epoch: epoch(2), ..data(1, 0, 9) }), None);

@@ -221,6 +221,7 @@ mod tests {
         assert_eq!(collect(0, 3), (vec![1], true));
         assert_eq!(collect(0, 10), (vec![1, 2], true));
         assert_eq!(collect(5, 10), (vec![2], true));
+        assert_eq!(collect(9, 10), (vec![2], true), "the marker itself is part of the transaction");
         assert_eq!(collect(10, 25), (vec![3], true));
         assert_eq!(collect(10, 40), (vec![3], false));
         assert_eq!(collect(31, 40), (vec![], false));
