@@ -37,11 +37,11 @@ use crate::types::Timestamp;
 
 pub use mapping::FrozenBytes;
 pub use mem::MemStorage;
-#[cfg(feature = "testkit")]
-pub use mem::{CrashModel, Fault, Operation, OperationKind};
+#[cfg(any(test, feature = "testkit"))]
+pub use mem::{CrashModel, Fault, Operation, OperationKind, StopPoint};
 pub use os::OsStorage;
 
-pub(crate) use atomic_file::{publish, remove_published};
+pub(crate) use atomic_file::{publish, read_file, remove_published};
 
 /// A file system, or something that behaves like one. See the [module documentation](self) for the contract.
 pub trait Storage: Debug + Send + Sync {
