@@ -5,7 +5,7 @@ use std::io;
 use super::operation::{Call, Verdict};
 
 #[derive(Debug, Default)]
-pub(super) struct Kit;
+pub(super) struct Kit {}
 
 impl Kit {
     pub(super) fn check_running(&self) -> io::Result<()> {
