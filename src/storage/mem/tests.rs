@@ -91,6 +91,50 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What every comparison starts from: most calls on an empty storage would only say that there is nothing.
+fn planted() -> Vec<Step> {
+    let mut steps: Vec<Step> = ["d", "d/e", "e"].map(|folder| Step::CreateDir(index_of(folder))).to_vec();
+    for (handle, file) in ["a", "d/a"].into_iter().enumerate() {
+        steps.push(Step::Open(index_of(file), OpenMode::Create, handle));
+        steps.push(Step::Write(handle, 0, 1, 100));
+    }
+    steps.push(Step::Open(index_of("a"), OpenMode::Read, 2));
+    steps
+}
+
+fn index_of(path: &str) -> usize {
+    PATHS.iter().position(|known| *known == path).unwrap()
+}
+
+/// Every call on names of the planted tree, each to be made on its own.
+fn all_calls_on_names() -> Vec<Step> {
+    let paths = 0..PATHS.len();
+    let modes = [OpenMode::Read, OpenMode::Write, OpenMode::Create, OpenMode::CreateNew];
+    let mut steps: Vec<Step> = paths
+        .clone()
+        .flat_map(|path| {
+            let [create, remove_dir] = [Step::CreateDir(path), Step::RemoveDir(path)];
+            [create, remove_dir, Step::Remove(path), Step::List(path), Step::Find(path), Step::SyncDir(path)]
+        })
+        .collect();
+    steps.extend(paths.clone().flat_map(|from| paths.clone().map(move |to| Step::Rename(from, to))));
+    steps.extend(paths.flat_map(|path| modes.map(|mode| Step::Open(path, mode, 0))));
+    steps
+}
+
+/// Makes the steps on both kinds of storage and compares each outcome, and all that is seen at the end.
+fn compare_with_real(steps: &[Step]) -> Result<(), TestCaseError> {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = MemStorage::new();
+    let mut real = Subject { storage: &OsStorage::new(), root: folder.path().to_path_buf(), handles: BTreeMap::new() };
+    let mut model = Subject { storage: &memory, root: PathBuf::from("/"), handles: BTreeMap::new() };
+    for step in planted().iter().chain(steps) {
+        prop_assert_eq!(real.make(step, false), model.make(step, true), "{:?} of {:?}", step, steps);
+    }
+    prop_assert_eq!(real.seen(), model.seen(), "after {:?}", steps);
+    Ok(())
+}
+
 /// A storage with open handles, and what is seen of it as text.
 struct Subject<'a> {
     storage: &'a dyn Storage,
@@ -177,21 +221,14 @@ proptest! {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_live_view_is_that_of_a_real_file_system(steps in prop::collection::vec(step(), 1..60)) {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = MemStorage::new();
-        let mut real = Subject { storage: &OsStorage::new(), root: folder.path().to_path_buf(), handles: BTreeMap::new() };
-        let mut model = Subject { storage: &memory, root: PathBuf::from("/"), handles: BTreeMap::new() };
-        for (index, step) in steps.iter().enumerate() {
-            prop_assert_eq!(real.make(step, false), model.make(step, true), "step {} of {:?}", index, steps);
-        }
-        prop_assert_eq!(real.seen(), model.seen());
+        compare_with_real(&steps)?;
     }
 
     #[test]
     fn a_killed_process_leaves_the_live_view(steps in prop::collection::vec(step(), 1..60)) {
         let memory = MemStorage::new();
         let mut subject = Subject { storage: &memory, root: PathBuf::from("/"), handles: BTreeMap::new() };
-        for step in &steps {
+        for step in planted().iter().chain(&steps) {
             subject.make(step, true);
         }
         let image = memory.crash_image(&CrashModel::KeepAll, 0);
@@ -203,7 +240,7 @@ proptest! {
     fn what_is_synced_is_in_every_image(steps in prop::collection::vec(step(), 1..60), seed in any::<u64>()) {
         let memory = MemStorage::new();
         let mut subject = Subject { storage: &memory, root: PathBuf::from("/"), handles: BTreeMap::new() };
-        for step in &steps {
+        for step in planted().iter().chain(&steps) {
             subject.make(step, true);
         }
         sync_all(&memory, Path::new("/"));
@@ -219,7 +256,7 @@ proptest! {
     fn the_same_seed_gives_the_same_image(steps in prop::collection::vec(step(), 1..60), seed in any::<u64>()) {
         let memory = MemStorage::new();
         let mut subject = Subject { storage: &memory, root: PathBuf::from("/"), handles: BTreeMap::new() };
-        for step in &steps {
+        for step in planted().iter().chain(&steps) {
             subject.make(step, true);
         }
         for model in MODELS {
@@ -229,6 +266,14 @@ proptest! {
             });
             prop_assert_eq!(first, second, "{:?}", model);
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_single_call_ends_as_on_a_real_file_system() {
+    for step in all_calls_on_names() {
+        compare_with_real(&[step]).unwrap();
     }
 }
 
