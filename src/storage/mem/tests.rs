@@ -466,6 +466,29 @@ fn subset_images_tear_writes_at_sectors_and_only_within_their_range() {
 }
 
 #[test]
+fn subset_images_tear_at_the_sectors_of_the_file_not_of_the_write() {
+    let storage = MemStorage::new();
+    let file = durable(&storage, "/a", &[1; 2048]);
+    file.write_all_at(700, &[2; 1000]).unwrap();
+    let mut seams = BTreeSet::new();
+    for image in images(&storage, CrashModel::Subset, 300) {
+        let found = content(&image, "/a").unwrap();
+        let old_then_new = |at: &usize| found[at - 20..*at] == [1; 20] && found[*at..at + 20] == [2; 20];
+        seams.extend((701..1680).filter(old_then_new));
+    }
+    assert_eq!(seams, BTreeSet::from([1024, 1536]));
+}
+
+#[test]
+fn subset_images_may_keep_a_length_and_lose_every_sector_of_it() {
+    let storage = MemStorage::new();
+    let file = durable(&storage, "/a", b"");
+    // So many sectors that tearing alone would never turn all of them into zeros.
+    file.write_all_at(0, &[1; 40 * 512]).unwrap();
+    assert!(images(&storage, CrashModel::Subset, 100).any(|image| content(&image, "/a").unwrap() == [0; 40 * 512]));
+}
+
+#[test]
 fn subset_images_may_have_a_length_without_its_bytes_and_bytes_without_their_length() {
     let storage = MemStorage::new();
     let file = durable(&storage, "/a", b"");

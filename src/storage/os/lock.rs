@@ -158,6 +158,7 @@ mod tests {
 
     const STORAGE: OsStorage = OsStorage::new();
     const CHILD_PATH: &str = "LOGSTEAD_TEST_LOCK_PATH";
+    const CHILD_KIND: &str = "LOGSTEAD_TEST_LOCK_KIND";
 
     /// What another process makes of the lock: it tries to take it, reports, and keeps it until its input ends.
     struct Other {
@@ -169,9 +170,19 @@ mod tests {
 
     impl Other {
         fn start(path: &Path) -> Other {
+            Other::start_with(path, "both")
+        }
+
+        /// A process that takes the fcntl lock alone, as a Java broker does.
+        fn start_broker(path: &Path) -> Other {
+            Other::start_with(path, "fcntl")
+        }
+
+        fn start_with(path: &Path, kind: &str) -> Other {
             let mut process = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "storage::os::lock::tests::in_the_other_process", "--nocapture"])
                 .env(CHILD_PATH, path)
+                .env(CHILD_KIND, kind)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -200,14 +211,24 @@ mod tests {
     fn in_the_other_process() {
         let Some(path) = std::env::var_os(CHILD_PATH).map(PathBuf::from) else { return };
         let before = STORAGE.lock_holder(&path).unwrap();
+        if std::env::var(CHILD_KIND).unwrap() == "fcntl" {
+            let file = open_file(&path, OpenMode::Create).unwrap();
+            rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+            return report_and_wait("taken as a broker does");
+        }
         let lock = STORAGE.lock(&path);
         let outcome = match &lock {
             Ok(_) => "taken".to_owned(),
             Err(Error::AlreadyOpen { pid, .. }) => format!("refused for {pid:?}"),
             Err(error) => error.to_string(),
         };
-        writeln!(io::stdout(), "\nreport: holder {before:?}, {outcome}").unwrap();
-        io::stdout().flush().unwrap();
+        report_and_wait(&format!("holder {before:?}, {outcome}"));
+    }
+
+    fn report_and_wait(report: &str) {
+        let mut output = io::stdout().lock();
+        writeln!(output, "\nreport: {report}").unwrap();
+        output.flush().unwrap();
         io::stdin().read_line(&mut String::new()).unwrap();
     }
 
@@ -278,6 +299,16 @@ mod tests {
         assert_eq!(refused_pid(&path), other.pid());
         assert_eq!(STORAGE.lock_holder(&path).unwrap(), other.pid());
         other.end();
+        drop(STORAGE.lock(&path).unwrap());
+    }
+
+    #[test]
+    fn a_holder_of_the_fcntl_lock_alone_is_respected_and_named() {
+        let (_folder, path) = folder();
+        let broker = Other::start_broker(&path);
+        assert_eq!(refused_pid(&path), broker.pid());
+        assert_eq!(STORAGE.lock_holder(&path).unwrap(), broker.pid());
+        broker.end();
         drop(STORAGE.lock(&path).unwrap());
     }
 
