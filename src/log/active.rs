@@ -34,22 +34,17 @@ pub(crate) struct SegmentFiles {
 }
 
 impl SegmentFiles {
-    /// Opens the files of a segment, creating what is missing. A segment without aborted transactions has no `.txnindex`.
+    /// Opens the files of a segment, creating what is missing; the `.txnindex` comes with the first aborted transaction.
     pub(crate) fn open(context: &LogContext, base_offset: Offset) -> Result<SegmentFiles> {
         let open = |kind: SegmentFile, mode| {
             let path = context.path(kind, base_offset);
             context.storage.open(&path, mode).context("open", &path)
         };
-        let transaction_index = match open(SegmentFile::TransactionIndex, OpenMode::Write) {
-            Ok(file) => Some(file),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
-            Err(other) => return Err(other),
-        };
         Ok(SegmentFiles {
             log: open(SegmentFile::Log, OpenMode::Create)?,
             offset_index: open(SegmentFile::OffsetIndex, OpenMode::Create)?,
             time_index: open(SegmentFile::TimeIndex, OpenMode::Create)?,
-            transaction_index,
+            transaction_index: None,
         })
     }
 }
@@ -102,7 +97,12 @@ pub(crate) struct Recovered {
 
 impl ActiveSegment {
     /// Creates the files of an empty segment. Leftovers of the same name are removed first.
-    pub(crate) fn create(context: &Arc<LogContext>, base_offset: Offset, now: Now, rng: &mut Rng) -> Result<ActiveSegment> {
+    pub(crate) fn create(
+        context: &Arc<LogContext>,
+        base_offset: Offset,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Result<ActiveSegment> {
         for kind in [
             SegmentFile::Log,
             SegmentFile::OffsetIndex,
@@ -118,8 +118,8 @@ impl ActiveSegment {
             }
         }
         let files = SegmentFiles::open(context, base_offset)?;
-        if context.config.preallocate() {
-            let len = context.config.segment_bytes();
+        if context.config.get_preallocate() {
+            let len = context.config.get_segment_bytes();
             files.log.hint(Hint::Preallocate { len }).context("preallocate", files.log.path())?;
         }
         let recovered = Recovered {
@@ -144,7 +144,7 @@ impl ActiveSegment {
     ) -> ActiveSegment {
         let Recovered { files, indexer, bounds, first_timestamp, last_batch_crc } = recovered;
         let log = Arc::clone(&files.log);
-        let jitter_max = context.config.segment_jitter().min(context.config.segment_time()).as_millis();
+        let jitter_max = context.config.get_segment_jitter().min(context.config.get_segment_time()).as_millis();
         let jitter_millis = rng.below(u64::try_from(jitter_max).unwrap_or(u64::MAX).max(1));
         ActiveSegment {
             context: Arc::clone(context),
@@ -189,7 +189,7 @@ impl ActiveSegment {
     pub(crate) fn should_roll(&self, incoming: &Incoming, now: Now) -> bool {
         let config = &self.context.config;
         let is_empty = self.position == 0;
-        let too_large = incoming.size > config.segment_bytes().saturating_sub(self.position);
+        let too_large = incoming.size > config.get_segment_bytes().saturating_sub(self.position);
         let too_far = incoming.last_offset.since(self.base_offset()) > i32::MAX as u64;
         let full = self.segment.with_indexer(|indexer| indexer.is_full()).unwrap_or(true);
         !is_empty && (too_large || full || too_far || self.is_too_old(incoming, now)) || is_empty && too_far
@@ -202,7 +202,7 @@ impl ActiveSegment {
             (Some(_), None) => 0,
             (None, _) => now.wall.millis_since(self.created),
         };
-        let limit = self.context.config.segment_time().saturating_sub(self.jitter);
+        let limit = self.context.config.get_segment_time().saturating_sub(self.jitter);
         u128::try_from(waited).is_ok_and(|waited| waited > limit.as_millis())
     }
 
@@ -242,15 +242,15 @@ impl ActiveSegment {
     fn write(&self, bytes: &[u8]) -> Result<()> {
         let mut position = self.position;
         for piece in bytes.chunks(WRITE_BYTES_MAX) {
-            self.files.log.write_all_at(position, piece).context("append to", self.files.log.path()).map_err(|error| {
-                match error {
+            self.files.log.write_all_at(position, piece).context("append to", self.files.log.path()).map_err(
+                |error| match error {
                     Error::OutOfSpace { operation, path, .. } => {
                         let free = self.context.storage.free_space(&path).unwrap_or(0);
                         Error::OutOfSpace { operation, path, needed: bytes.len() as u64, free }
                     }
                     other => other,
-                }
-            })?;
+                },
+            )?;
             position += piece.len() as u64;
         }
         Ok(())
@@ -264,16 +264,16 @@ impl ActiveSegment {
     /// Adds an aborted transaction, creating the `.txnindex` with the first; `true` when the file is new.
     pub(crate) fn append_aborted(&mut self, entry: AbortedTransaction) -> Result<bool> {
         let path = self.context.path(SegmentFile::TransactionIndex, self.base_offset());
-        let created = self.files.transaction_index.is_none();
         let file = match &self.files.transaction_index {
             Some(file) => Arc::clone(file),
             None => self.context.storage.open(&path, OpenMode::Create).context("create", &path)?,
         };
         let known = self.segment.aborted_transactions()?.len() as u64;
-        file.write_all_at(known * txn_index::ENTRY_BYTES as u64, &txn_index::encode(&entry)).context("append to", &path)?;
+        file.write_all_at(known * txn_index::ENTRY_BYTES as u64, &txn_index::encode(&entry))
+            .context("append to", &path)?;
         self.files.transaction_index = Some(file);
         self.segment.on_aborted(entry);
-        Ok(created)
+        Ok(known == 0)
     }
 
     /// Ends the segment: no more appends. `snapshot` is the producer state at the next segment's base offset.

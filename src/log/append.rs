@@ -15,7 +15,7 @@ use crate::log::producer_state::{AppendOrigin, BatchFacts, ControlFacts};
 use crate::log::seal::FileSum;
 use crate::log::state::{Availability, LogState};
 use crate::log::txn_index::AbortedTransaction;
-use crate::record::{BatchHeader, BuiltBatch, ControlRecord, RecordBatchRef};
+use crate::record::{BatchHeader, BuiltBatch, ControlRecord, RecordBatchRef, TransactionOutcome};
 use crate::time::Now;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
 
@@ -258,7 +258,9 @@ impl Log {
         let state = self.state.lock();
         match &state.availability {
             Availability::Changing(_) => Ok(()),
-            Availability::Open | Availability::Offline(_) | Availability::Closed => state.check_writable(&self.context.tp),
+            Availability::Open | Availability::Offline(_) | Availability::Closed => {
+                state.check_writable(&self.context.tp)
+            }
         }
     }
 }
@@ -266,11 +268,11 @@ impl Log {
 /// Checks a batch against the topic's limits, and stamps it with the time where the topic says so.
 fn check_and_date(batch: &mut BuiltBatch, config: &LogConfig, now: Now) -> Result<Option<Timestamp>> {
     let size = batch.size_in_bytes() as u64;
-    let limits = [(config.batch_bytes_max(), "max.message.bytes"), (config.segment_bytes(), "segment.bytes")];
+    let limits = [(config.get_batch_bytes_max(), "max.message.bytes"), (config.get_segment_bytes(), "segment.bytes")];
     if let Some((max, limit)) = limits.into_iter().find(|(max, _)| size > *max) {
         return Err(Error::RecordTooLarge { size, max, limit });
     }
-    match config.timestamp_type() {
+    match config.get_timestamp_type() {
         TimestampType::LogAppendTime if !batch.header().is_control() => {
             batch.stamp_log_append_time(now.wall);
             Ok(Some(now.wall))
@@ -292,8 +294,8 @@ fn check_timestamps(batch: &BuiltBatch, config: &LogConfig, now: Now) -> Result<
         limit.map_or(i64::MAX, |limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
     };
     let wall = now.wall.as_millis();
-    let earliest = Timestamp::from_millis(wall.saturating_sub(millis(config.timestamp_before_max())));
-    let latest = Timestamp::from_millis(wall.saturating_add(millis(config.timestamp_after_max())));
+    let earliest = Timestamp::from_millis(wall.saturating_sub(millis(config.get_timestamp_before_max())));
+    let latest = Timestamp::from_millis(wall.saturating_add(millis(config.get_timestamp_after_max())));
     let bounds = [batch.min_timestamp(), batch.max_timestamp()];
     match bounds.into_iter().flatten().find(|timestamp| *timestamp < earliest || *timestamp > latest) {
         Some(timestamp) => Err(Error::InvalidTimestamp { index: None, timestamp, earliest, latest }),
@@ -372,13 +374,13 @@ pub(crate) fn facts_of(header: &BatchHeader, batch: &[u8]) -> Result<Option<Batc
 /// The marker in a control batch; `None` for control records that end no transaction.
 fn end_transaction(batch: &[u8]) -> Result<Option<ControlFacts>> {
     let batch = RecordBatchRef::from_checked_bytes(batch)?;
-    let Some(record) = batch.records().next() else { return Ok(None) };
+    let Some(record) = batch.records().next() else { return Ok(Some(ControlFacts::Other)) };
     let control = ControlRecord::parse(record.key(), record.value())?;
     Ok(match control {
-        ControlRecord::EndTransaction(marker) => Some(ControlFacts::EndTransaction {
-            outcome_is_abort: marker.is_abort(),
-            coordinator_epoch: marker.coordinator_epoch,
+        ControlRecord::EndTransaction { outcome, coordinator_epoch } => Some(ControlFacts::EndTransaction {
+            outcome_is_abort: outcome == TransactionOutcome::Abort,
+            coordinator_epoch,
         }),
-        _ => None,
+        _ => Some(ControlFacts::Other),
     })
 }

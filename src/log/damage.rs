@@ -22,7 +22,12 @@ pub(crate) enum Found {
 
 /// Looks for an offset in a segment without trusting index, lengths or offsets: every batch from the segment's start is
 /// checked. Slow, and only used once something is known to be wrong.
-pub(crate) fn find_carefully(view: &Published, segment: &Segment, bounds: SegmentBounds, from: Offset) -> Result<Found> {
+pub(crate) fn find_carefully(
+    view: &Published,
+    segment: &Segment,
+    bounds: SegmentBounds,
+    from: Offset,
+) -> Result<Found> {
     let file = segment.file()?;
     let mut scanner = BatchScanner::new(Arc::clone(&file), 0, bounds.len);
     let mut expected = segment.base_offset();

@@ -216,7 +216,7 @@ impl Log {
 
     /// Whether acknowledgements of this log wait for a sync.
     pub fn durability(&self) -> Durability {
-        self.context.config.durability()
+        self.context.config.get_durability()
     }
 }
 

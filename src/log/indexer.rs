@@ -24,9 +24,9 @@ impl SegmentIndexer {
     /// For a segment without batches.
     pub(crate) fn new(base_offset: Offset, config: &LogConfig) -> SegmentIndexer {
         SegmentIndexer {
-            offsets: OffsetIndexBuilder::new(base_offset, config.segment_index_bytes()),
-            times: TimeIndexBuilder::new(base_offset, config.segment_index_bytes()),
-            interval_bytes: config.index_interval_bytes(),
+            offsets: OffsetIndexBuilder::new(base_offset, config.get_segment_index_bytes()),
+            times: TimeIndexBuilder::new(base_offset, config.get_segment_index_bytes()),
+            interval_bytes: config.get_index_interval_bytes(),
             bytes_since_entry: 0,
             max_timestamp: None,
         }
@@ -42,17 +42,17 @@ impl SegmentIndexer {
         config: &LogConfig,
     ) -> (SegmentIndexer, ResumePoint) {
         let base = offsets.base_offset();
-        let mut offsets = OffsetIndexBuilder::from_index(offsets, config.segment_index_bytes());
+        let mut offsets = OffsetIndexBuilder::from_index(offsets, config.get_segment_index_bytes());
         offsets.truncate_to(keep_below);
         let last = offsets.last();
-        let mut times = TimeIndexBuilder::from_index(times, config.segment_index_bytes());
+        let mut times = TimeIndexBuilder::from_index(times, config.get_segment_index_bytes());
         times.truncate_to(last.map_or(base, |entry| entry.offset.next()));
         let resume = match last {
             Some(entry) => ResumePoint { position: entry.position, indexed: Some(entry.offset) },
             None => ResumePoint { position: 0, indexed: None },
         };
         let max_timestamp = times.last().map(|entry| (entry.timestamp, entry.offset));
-        let interval_bytes = config.index_interval_bytes();
+        let interval_bytes = config.get_index_interval_bytes();
         (SegmentIndexer { offsets, times, interval_bytes, bytes_since_entry: 0, max_timestamp }, resume)
     }
 

@@ -41,14 +41,16 @@ mod witness;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Durability, LogConfig};
+use crate::config::LogConfig;
 use crate::error::{Error, Result};
-use crate::log::directory::DirectoryCore;
+use crate::log::directory::{DirectoryCore, PartitionFacts};
 use crate::log::epoch_file::EpochFile;
+use crate::log::recovery::{Known, Opened};
 use crate::log::segment::LogContext;
 use crate::log::slice::BufferPool;
-use crate::log::state::{Availability, LogState, Published};
-use crate::sync::{CommitLane, RankedMutex};
+use crate::log::state::{Availability, LogState, Published, WitnessWriter};
+use crate::rng::Rng;
+use crate::sync::{CommitLane, Rank, RankedMutex};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 pub use append::AppendInfo;
@@ -248,7 +250,7 @@ impl Log {
     /// ```
     pub fn advance_high_watermark(&self, offset: Offset) -> Result<Offset> {
         let mut state = self.state.lock();
-        let limit = state.high_watermark_limit(self.context.config.durability());
+        let limit = state.high_watermark_limit(self.context.config.get_durability());
         let moved = offset.min(limit);
         if moved <= state.high_watermark {
             return Ok(state.high_watermark);
@@ -296,8 +298,87 @@ impl Log {
         }
     }
 
-    /// Whether acknowledgements must wait for a sync.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.context.config.durability() == Durability::Synced
+    /// Starts a log that recovery has opened.
+    fn start(new: NewLog) -> Result<Log> {
+        let NewLog { context, directory, pool, opened, known, witness, rng } = new;
+        let log_end = opened.active.next_offset();
+        let offline = recovery::first_damage(&opened.report).map(|error| Availability::Offline(Arc::new(error)));
+        let mut state = LogState {
+            active: opened.active,
+            sealing: Vec::new(),
+            segments: opened.segments,
+            log_start: opened.log_start,
+            high_watermark: known.high_watermark.min(log_end).max(opened.log_start),
+            synced: log_end,
+            recovery_point: known.recovery_point.min(log_end),
+            epochs: opened.epochs,
+            epochs_version: 0,
+            leader_epoch: None,
+            producers: opened.producers,
+            names_created: 1,
+            names_synced: 0,
+            generation: 0,
+            bytes_since_checkpoint: 0,
+            has_gaps: opened.has_gaps,
+            damage: opened.report.damage.clone().into(),
+            availability: offline.unwrap_or(Availability::Open),
+            witness,
+            rng,
+        };
+        let high_watermark = state.high_watermark;
+        state.producers.on_high_watermark(high_watermark);
+        let epoch_file = Arc::new(EpochFile::at(0));
+        if opened.epochs_changed {
+            state.epochs_version = 1;
+            let (version, bytes) = state.encoded_epochs();
+            epoch_file.write(&context, version, &bytes)?;
+        }
+        // Of a damaged log the witness must go on saying what was promised.
+        if state.damage.is_empty() {
+            state.write_witness(&context, opened.durable)?;
+        }
+        Ok(Log {
+            published: RankedMutex::new(Rank::LogPublished, state.publish()),
+            state: RankedMutex::new(Rank::LogState, state),
+            maintenance: RankedMutex::new(Rank::LogMaintenance, ()),
+            lane: CommitLane::new(),
+            report: opened.report,
+            context,
+            directory,
+            pool,
+            epoch_file,
+        })
     }
+
+    /// Whether the log is undamaged and has met no failure.
+    fn is_sound(&self) -> bool {
+        let state = self.state.lock();
+        state.damage.is_empty() && !matches!(state.availability, Availability::Offline(_))
+    }
+
+    /// What the checkpoint files say of this log.
+    fn facts(&self) -> PartitionFacts {
+        let state = self.state.lock();
+        let first_base = state.segments.first().map_or(Offset::ZERO, Segment::base_offset);
+        PartitionFacts {
+            topic_id: Some(self.context.topic_id),
+            slot: Some(state.witness.slot()),
+            log_start: state.log_start,
+            starts_inside: state.log_start > first_base,
+            high_watermark: state.high_watermark,
+            recovery_point: state.recovery_point,
+            witness: None,
+        }
+    }
+}
+
+/// What a log is made of.
+struct NewLog {
+    context: Arc<LogContext>,
+    directory: Arc<DirectoryCore>,
+    pool: Arc<BufferPool>,
+    opened: Opened,
+    known: Known,
+    witness: WitnessWriter,
+    rng: Rng,
 }

@@ -65,6 +65,11 @@ impl OffsetIndex {
         Ok(OffsetIndex { base_offset, bytes })
     }
 
+    /// An index without entries.
+    pub(crate) fn empty(base_offset: Offset) -> OffsetIndex {
+        OffsetIndex { base_offset, bytes: Arc::from([]) }
+    }
+
     /// The base offset of the segment.
     pub fn base_offset(&self) -> Offset {
         self.base_offset

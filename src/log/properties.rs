@@ -17,13 +17,13 @@ const DIRECTORY_IDS_RESERVED: u128 = 100;
 
 /// Which cluster, broker and folder a data folder belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FolderIdentity {
+pub struct FolderIdentity {
     /// The cluster.
-    pub(crate) cluster_id: String,
+    pub cluster_id: String,
     /// The broker.
-    pub(crate) node_id: BrokerId,
+    pub node_id: BrokerId,
     /// The folder itself, among the broker's folders; older files do not name it.
-    pub(crate) directory_id: Option<TopicId>,
+    pub directory_id: Option<TopicId>,
 }
 
 impl FolderIdentity {

@@ -193,7 +193,9 @@ impl Log {
     /// The place that an earlier read ended at, if a batch that starts at `from` still stands there.
     fn locate_by_hint(&self, view: &Published, from: Offset, hint: Option<(Offset, u64)>) -> Result<Option<Located>> {
         let Some((segment_base, position)) = hint else { return Ok(None) };
-        let Ok(index) = view.segments.binary_search_by_key(&segment_base, Segment::base_offset) else { return Ok(None) };
+        let Ok(index) = view.segments.binary_search_by_key(&segment_base, Segment::base_offset) else {
+            return Ok(None);
+        };
         let Some(segment) = view.segments.get(index).cloned() else { return Ok(None) };
         let bounds = segment.bounds();
         if position.saturating_add(BATCH_HEADER_LEN as u64) > bounds.len {
@@ -252,7 +254,8 @@ impl Log {
         from: Offset,
     ) -> Result<Option<(u64, Option<Offset>)>> {
         let file = segment.file()?;
-        let window = usize::try_from(self.context.config.index_interval_bytes()).unwrap_or(0).clamp(4 << 10, 16 << 10);
+        let window =
+            usize::try_from(self.context.config.get_index_interval_bytes()).unwrap_or(0).clamp(4 << 10, 16 << 10);
         let mut buffer = self.pool.take(window + BATCH_HEADER_LEN);
         let (mut position, mut filled, mut at, mut expected) = (start, 0usize, 0usize, start_offset);
         while position < bounds.len {
@@ -335,11 +338,12 @@ impl BatchCheck<'_> {
             if rest.len() < BATCH_HEADER_LEN && len > 0 {
                 break;
             }
-            let header = match BatchHeader::parse(rest).and_then(|header| self.check(&header, expected).map(|()| header)) {
-                Ok(header) => header,
-                Err(_) if len > 0 => break,
-                Err(error) => return Err(error),
-            };
+            let header =
+                match BatchHeader::parse(rest).and_then(|header| self.check(&header, expected).map(|()| header)) {
+                    Ok(header) => header,
+                    Err(_) if len > 0 => break,
+                    Err(error) => return Err(error),
+                };
             let size = header.size_in_bytes();
             if header.last_offset() >= self.upper {
                 break;
@@ -402,9 +406,9 @@ pub(crate) fn check_place(
 }
 
 fn known_damage(view: &Published, from: Offset) -> Option<&Corrupt> {
-    view.damage.iter().find(|damage| {
-        damage.offsets.is_some_and(|offsets| offsets.first <= from && from < offsets.next_intact)
-    })
+    view.damage
+        .iter()
+        .find(|damage| damage.offsets.is_some_and(|offsets| offsets.first <= from && from < offsets.next_intact))
 }
 
 fn position_of(view: &Published, from: Offset, next: Offset, segment_base: Offset, end_position: u64) -> SlicePosition {

@@ -101,9 +101,9 @@ impl Seal {
     /// # Errors
     /// [`Error::Corrupt`] for a wrong checksum, version or structure.
     pub fn from_bytes(bytes: &[u8]) -> Result<Seal> {
-        let (checked, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| {
-            Error::corrupt(0, Damage::Truncated { needed: 4, available: bytes.len() as u64 })
-        })?;
+        let (checked, crc) = bytes
+            .split_last_chunk::<4>()
+            .ok_or_else(|| Error::corrupt(0, Damage::Truncated { needed: 4, available: bytes.len() as u64 }))?;
         let (stored, computed) = (u32::from_be_bytes(*crc), crc32fast::hash(checked));
         if stored != computed {
             return Err(Error::corrupt(checked.len() as u64, Damage::Checksum { stored, computed }));
@@ -131,7 +131,8 @@ impl Seal {
             return Err(Error::corrupt(0, Damage::Structure("a seal without index checksums")));
         };
         let count = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
-        if Some(reader.remaining()) != count.checked_mul(4) || log_len.div_ceil(SEAL_BLOCK_BYTES as u64) != count as u64 {
+        if Some(reader.remaining()) != count.checked_mul(4) || log_len.div_ceil(SEAL_BLOCK_BYTES as u64) != count as u64
+        {
             return Err(Error::corrupt(0, Damage::Structure("a seal's block count does not fit its length")));
         }
         let blocks = (0..count).map(|_| reader.u32()).collect::<Result<Vec<u32>>>()?;
@@ -207,7 +208,11 @@ mod tests {
     use super::*;
 
     fn subject(base: u32) -> SealSubject {
-        SealSubject { topic_id: TopicId::from_bytes([3; 16]), partition: PartitionId::ZERO, base_offset: Offset::from(base) }
+        SealSubject {
+            topic_id: TopicId::from_bytes([3; 16]),
+            partition: PartitionId::ZERO,
+            base_offset: Offset::from(base),
+        }
     }
 
     fn seal_of(log: &[u8], pieces: usize) -> Seal {

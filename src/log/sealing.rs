@@ -13,6 +13,7 @@ use crate::log::seal::{BlockSums, FileSum, SEAL_BLOCK_BYTES, Seal};
 use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
 use crate::storage::{SyncMode, publish, read_file};
 use crate::sync::{Rank, RankedMutex};
+use crate::types::Offset;
 
 /// A segment that takes no more appends and is not yet all durable.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ impl SealingSegment {
     ) -> SealingSegment {
         let done = RankedMutex::new(Rank::LogSealing, false);
         SealingSegment { context, segment, files, sums, snapshot_at_base, snapshot_at_end, done }
+    }
+
+    pub(crate) fn base_offset(&self) -> Offset {
+        self.segment.base_offset()
     }
 
     /// Makes the segment's bytes durable and the segment immutable. Only the first call does anything.

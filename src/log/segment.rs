@@ -288,7 +288,7 @@ impl Segment {
     /// All bytes of a sealed segment as one read-only map, when the log reads through maps.
     pub(crate) fn map(&self) -> Result<Option<FrozenBytes>> {
         let mut state = self.inner.state.lock();
-        if state.phase != SegmentPhase::Sealed || self.inner.context.config.read_mode() != ReadMode::Mapped {
+        if state.phase != SegmentPhase::Sealed || self.inner.context.config.get_read_mode() != ReadMode::Mapped {
             return Ok(None);
         }
         if state.map.is_none() {

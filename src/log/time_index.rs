@@ -66,6 +66,11 @@ impl TimeIndex {
         Ok(TimeIndex { base_offset, bytes })
     }
 
+    /// An index without entries.
+    pub(crate) fn empty(base_offset: Offset) -> TimeIndex {
+        TimeIndex { base_offset, bytes: Arc::from([]) }
+    }
+
     /// The base offset of the segment.
     pub fn base_offset(&self) -> Offset {
         self.base_offset

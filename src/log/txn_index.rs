@@ -18,7 +18,7 @@ use crate::error::{Damage, Error, Result};
 use crate::types::{Offset, ProducerId};
 
 /// Bytes of one entry.
-const ENTRY_BYTES: usize = 34;
+pub(crate) const ENTRY_BYTES: usize = 34;
 
 /// The only version of an entry.
 const VERSION: i16 = 0;

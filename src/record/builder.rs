@@ -7,12 +7,10 @@
 use std::mem;
 
 use super::built::BuiltBatch;
-use super::header::{
-    ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp, TimestampType, seal, timestamp,
-};
+use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp, seal, timestamp};
 use super::varint;
 use crate::error::{Error, Result};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Timestamp, TimestampType};
 
 /// The largest batch, in bytes, that `build` can describe; Kafka's sizes are 32-bit.
 const BATCH_SIZE_MAX: u64 = i32::MAX as u64;

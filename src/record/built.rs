@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use super::header::{ABSENT, BatchHeader, LOG_APPEND_TIME_BIT, TimestampType, field, put, seal};
+use super::header::{ABSENT, BatchHeader, LOG_APPEND_TIME_BIT, field, put, seal};
 use super::view::RecordBatchRef;
 use crate::error::{Error, Result};
-use crate::types::{LeaderEpoch, Offset, Timestamp};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
 
 /// A batch that is ready to be appended.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,9 +7,9 @@
 use super::builder::{BatchBuilder, BatchOptions};
 use super::built::BuiltBatch;
 use super::cursor::{Reader, Writer};
-use super::header::{ProducerStamp, TimestampType};
+use super::header::ProducerStamp;
 use crate::error::{Damage, Error, Result};
-use crate::types::{ProducerEpoch, ProducerId, Timestamp};
+use crate::types::{ProducerEpoch, ProducerId, Timestamp, TimestampType};
 
 /// The version of key and value that is written.
 const VERSION: i16 = 0;

@@ -7,7 +7,7 @@
 use super::crc32c;
 use super::cursor::Reader;
 use crate::error::{Damage, Error, Result};
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TimestampType};
 
 /// Bytes of a batch before its first record.
 pub const BATCH_HEADER_LEN: usize = 61;
@@ -100,16 +100,6 @@ impl Compression {
             Compression::Zstd => 4,
         }
     }
-}
-
-/// What the timestamps of a batch mean (attribute bit 3; Kafka's `message.timestamp.type`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum TimestampType {
-    /// Each record carries the time that its producer gave it.
-    #[default]
-    CreateTime,
-    /// All records carry the time at which the leader appended the batch.
-    LogAppendTime,
 }
 
 /// Who produced a batch, for duplicate detection and transactions.

@@ -57,10 +57,11 @@ mod header;
 pub(crate) mod varint;
 mod view;
 
+pub use crate::types::TimestampType;
 pub use builder::{BatchBuilder, BatchOptions, Header};
 pub use built::BuiltBatch;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
-pub use header::{BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp, TimestampType};
+pub use header::{BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp};
 pub use view::{HeaderRef, RecordBatchRef, RecordHeaders, RecordRef, Records};
 
 /// CRC-32C (Castagnoli), the checksum of batches and snapshots.

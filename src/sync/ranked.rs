@@ -19,13 +19,19 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     /// Serialises the maintenance of one log. A token rather than a lock: alone among all it may be held across a sync.
-    LogMaintenance = 52,
+    LogMaintenance = 50,
+    /// Finishes one segment, or writes one log's epoch file. A token as well.
+    LogSealing = 51,
+    /// Serialises writing the checkpoint files of one data folder. A token as well.
+    DirectoryFiles = 52,
     /// One log's state.
     LogState = 54,
     /// The set of logs of one data folder.
     LogDirectory = 55,
     /// The lazily opened index of one segment.
     SegmentIndex = 56,
+    /// What the readers of one log see.
+    LogPublished = 58,
     /// Who leads and who waits in one lane of the group commit, and its permits.
     CommitLane = 70,
     /// The pool of batch buffers.

@@ -30,8 +30,9 @@ use crate::time::Now;
 use crate::types::Offset;
 
 pub(crate) use folder::remove_segment_files;
-pub(crate) use producers::replay as replay_producers;
-pub(crate) use segment::{Scanned, resume};
+pub(crate) use producers::load as load_producers;
+use segment::Scanned;
+pub(crate) use segment::resume;
 
 /// What is known about a log before its folder is looked at.
 #[derive(Debug, Clone)]
@@ -173,7 +174,8 @@ struct Walked {
 impl<'a> Walk<'a> {
     fn new(context: &'a Arc<LogContext>, known: &'a Known, report: &'a mut RecoveryReport) -> Walk<'a> {
         let has_gaps = !known.is_foreign && known.witness.as_ref().is_some_and(|witness| witness.has_gaps);
-        let walked = Walked { segments: Vec::new(), epochs: Vec::new(), log_end: known.log_start, has_gaps, tail: None };
+        let walked =
+            Walked { segments: Vec::new(), epochs: Vec::new(), log_end: known.log_start, has_gaps, tail: None };
         Walk { context, known, report, walked, visited: false }
     }
 
@@ -256,8 +258,13 @@ impl<'a> Walk<'a> {
         let is_intact = scanned.is_intact;
         let bounds = scanned.bounds;
         let recovered = finish_tail(self.context, self.known, scanned, self.report)?;
-        let segment =
-            Segment::active(Arc::clone(self.context), base, Arc::clone(&recovered.files.log), recovered.indexer, bounds);
+        let segment = Segment::active(
+            Arc::clone(self.context),
+            base,
+            Arc::clone(&recovered.files.log),
+            recovered.indexer,
+            bounds,
+        );
         segment.start_sealing()?;
         if is_intact {
             sealing::finish_recovered(self.context, &segment, &recovered.files)?;
@@ -297,7 +304,12 @@ impl<'a> Walk<'a> {
 
 /// Makes a scanned segment fit for use: bytes that nobody vouches for are written again, index files are brought in
 /// line with the log.
-fn finish_tail(context: &LogContext, known: &Known, scanned: Scanned, report: &mut RecoveryReport) -> Result<Recovered> {
+fn finish_tail(
+    context: &LogContext,
+    known: &Known,
+    scanned: Scanned,
+    report: &mut RecoveryReport,
+) -> Result<Recovered> {
     let from = unvouched_from(known, &scanned);
     if !known.is_clean && scanned.is_intact && from < scanned.bounds.len {
         redo::rewrite_tail(context, scanned.base_offset, from, scanned.bounds.len)?;

@@ -151,7 +151,13 @@ impl Scanned {
     }
 
     /// The batch that ends where the witness says durable bytes end must be the one that the witness saw.
-    fn check_witness(&mut self, context: &LogContext, known: &Known, header: &BatchHeader, report: &mut RecoveryReport) {
+    fn check_witness(
+        &mut self,
+        context: &LogContext,
+        known: &Known,
+        header: &BatchHeader,
+        report: &mut RecoveryReport,
+    ) {
         let Some(witness) = known.witness.as_ref().filter(|witness| witness.segment_base == self.base_offset) else {
             return;
         };
@@ -212,7 +218,13 @@ pub(crate) fn settle(context: &LogContext, scanned: &mut Scanned, report: &mut R
     Ok(false)
 }
 
-fn copy_tail(context: &LogContext, log: &Arc<dyn StorageFile>, from: u64, to: u64, kept: &std::path::Path) -> Result<()> {
+fn copy_tail(
+    context: &LogContext,
+    log: &Arc<dyn StorageFile>,
+    from: u64,
+    to: u64,
+    kept: &std::path::Path,
+) -> Result<()> {
     let copy = context.storage.open(kept, OpenMode::Create).context("create", kept)?;
     copy.set_len(0).context("truncate", kept)?;
     let mut position = from;

@@ -1,0 +1,328 @@
+//! [S] The files of a data folder: identity, checkpoints, manifest, witness, clean-shutdown mark.
+//!
+//! The manifest is published before the files that it describes, with their old state and their new one, so that a crash
+//! between the two writes never looks like another owner.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, IoContext, Result};
+use crate::log::checkpoint::{OffsetCheckpoint, decode_offsets, encode_offsets};
+use crate::log::clean_shutdown;
+use crate::log::directory::{DirectoryReport, PartitionFacts, file_in};
+use crate::log::manifest::{FORMAT, MANIFEST_FILE, Manifest, ManifestPartition};
+use crate::log::properties::FolderIdentity;
+use crate::log::seal::FileSum;
+use crate::log::witness::{WITNESS_FILE, decode_witness};
+use crate::rng::Rng;
+use crate::storage::{EntryKind, LockGuard, OpenMode, Storage, StorageFile, publish, read_file, remove_published};
+use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
+
+/// No text file of a data folder is larger: 100,000 partitions with the longest names need a fifth of it.
+pub(crate) const TEXT_BYTES_MAX: u64 = 256 << 20;
+
+const LOCK_FILE: &str = ".lock";
+const IDENTITY_FILE: &str = "meta.properties";
+const CLEAN_FILE: &str = ".kafka_cleanshutdown";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
+const QUORUM_STATE: &str = "__cluster_metadata-0/quorum-state";
+
+/// The files that a Kafka broker changes when it owns the folder.
+const PROOFS: [&str; 7] =
+    [IDENTITY_FILE, CLEAN_FILE, RECOVERY_POINTS, HIGH_WATERMARKS, LOG_STARTS, CLEANER_OFFSETS, QUORUM_STATE];
+
+/// What the caller wants the folder to be.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    pub(crate) node_id: Option<BrokerId>,
+    pub(crate) cluster_id: Option<String>,
+}
+
+/// Reads and writes the files of one data folder.
+#[derive(Debug)]
+pub(crate) struct FolderFiles {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) path: PathBuf,
+    pub(crate) identity: FolderIdentity,
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) report: DirectoryReport,
+    pub(crate) partitions: BTreeMap<TopicPartition, PartitionFacts>,
+    pub(crate) witness_file: Arc<dyn StorageFile>,
+    pub(crate) next_slot: u32,
+}
+
+/// Takes possession of a data folder: lock, identity, ownership, checkpoints; the clean-shutdown mark is removed first of
+/// all changes that could need recovery.
+pub(crate) fn open(
+    storage: Arc<dyn Storage>,
+    path: &Path,
+    expected: &Expected,
+    rng: &mut Rng,
+) -> Result<(FolderFiles, Loaded, Box<dyn LockGuard>)> {
+    prepare_folder(&*storage, path)?;
+    let lock = storage.lock(&file_in(path, LOCK_FILE))?;
+    let manifest = read_manifest(&*storage, path)?;
+    let identity = settle_identity(&*storage, path, manifest.as_ref(), expected, rng)?;
+    let files = FolderFiles { storage, path: path.to_path_buf(), identity };
+    let mut report = DirectoryReport::default();
+    report.was_clean = files.read_text(CLEAN_FILE)?.is_some_and(|bytes| clean_shutdown::decode(&bytes).is_ok());
+    let manifest = files.check_owner(manifest, &mut report)?;
+    let mut partitions = files.load_partitions(manifest.as_ref(), &mut report)?;
+    let witness_path = file_in(path, WITNESS_FILE);
+    if manifest.is_none() {
+        remove_published(&*files.storage, &witness_path)?;
+    }
+    let is_new = read_file(&*files.storage, &witness_path, 0).is_ok_and(|bytes| bytes.is_none());
+    let witness_file = files.storage.open(&witness_path, OpenMode::Create).context("open", &witness_path)?;
+    let next_slot = files.load_witness(&mut partitions, is_new)?;
+    // From here on a crash needs recovery. Until the manifest says that the mark may be absent, it must not be.
+    files.write_manifest(&partitions, &BTreeMap::from([(CLEAN_FILE, None)]))?;
+    remove_published(&*files.storage, &file_in(path, CLEAN_FILE))?;
+    Ok((files, Loaded { report, partitions, witness_file, next_slot }, lock))
+}
+
+/// Creates the folder, or makes sure that it is a log.dir before anything in it is touched.
+fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let entries = match storage.list(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            storage.create_dir(path).context("create", path)?;
+            let parent = crate::storage::parent_of(path);
+            return storage.sync_dir(&parent).context("sync", &parent);
+        }
+        Err(error) => return Err(error).context("list", path),
+    };
+    let is_ours = |name: &str| {
+        let name = name.strip_suffix(".tmp").unwrap_or(name);
+        [LOCK_FILE, IDENTITY_FILE, MANIFEST_FILE, WITNESS_FILE].contains(&name)
+    };
+    let is_log_dir = entries.iter().any(|entry| entry.name == IDENTITY_FILE || entry.name == MANIFEST_FILE)
+        || entries.iter().all(|entry| is_ours(&entry.name));
+    if is_log_dir {
+        return Ok(());
+    }
+    Err(Error::InvalidState {
+        operation: "open the data folder",
+        state: "it is not empty and holds no meta.properties, so it is no data folder; name an empty or a new one",
+    })
+}
+
+/// The manifest; `None` when there is none or it is damaged, in which case nobody vouches for the folder.
+fn read_manifest(storage: &dyn Storage, folder: &Path) -> Result<Option<Manifest>> {
+    let path = file_in(folder, MANIFEST_FILE);
+    let Some(bytes) = read_file(storage, &path, TEXT_BYTES_MAX)? else { return Ok(None) };
+    if let Some(found) = Manifest::format_of(&bytes).filter(|format| *format > FORMAT) {
+        return Err(Error::UnsupportedFormat { path, found, known: FORMAT });
+    }
+    Ok(Manifest::from_bytes(&bytes).ok())
+}
+
+/// Reads `meta.properties`, or writes it for a folder that is new or lost it.
+fn settle_identity(
+    storage: &dyn Storage,
+    folder: &Path,
+    manifest: Option<&Manifest>,
+    expected: &Expected,
+    rng: &mut Rng,
+) -> Result<FolderIdentity> {
+    let path = file_in(folder, IDENTITY_FILE);
+    let Some(bytes) = read_file(storage, &path, TEXT_BYTES_MAX)?.filter(|bytes| !bytes.is_empty()) else {
+        let known_cluster = manifest.map(|manifest| manifest.cluster_id.clone());
+        let identity = FolderIdentity {
+            cluster_id: known_cluster
+                .or_else(|| expected.cluster_id.clone())
+                .unwrap_or_else(|| random_id(rng).to_string()),
+            node_id: expected.node_id.unwrap_or(BrokerId::ZERO),
+            directory_id: manifest.and_then(|manifest| manifest.directory_id).or_else(|| Some(random_id(rng))),
+        };
+        publish(storage, &path, &identity.encode())?;
+        return Ok(identity);
+    };
+    let identity = FolderIdentity::decode(&bytes).map_err(|error| error.in_file(&path, 0))?;
+    let differs = |field, expected: String, found: String| Error::InconsistentIdentity {
+        path: path.clone(),
+        field,
+        expected,
+        found,
+    };
+    match (&expected.cluster_id, expected.node_id) {
+        (Some(cluster_id), _) if *cluster_id != identity.cluster_id => {
+            Err(differs("cluster.id", cluster_id.clone(), identity.cluster_id))
+        }
+        (_, Some(node_id)) if node_id != identity.node_id => {
+            Err(differs("node.id", node_id.to_string(), identity.node_id.to_string()))
+        }
+        _ => Ok(identity),
+    }
+}
+
+/// A random id of 16 bytes.
+pub(crate) fn random_id(rng: &mut Rng) -> TopicId {
+    loop {
+        if let Some(id) = TopicId::from_random([rng.next_u64(), rng.next_u64()]) {
+            return id;
+        }
+    }
+}
+
+impl FolderFiles {
+    /// Partition folders, and everything else that is neither Kafka's nor ours, each sorted.
+    pub(crate) fn list(&self) -> Result<(Vec<TopicPartition>, Vec<String>)> {
+        let entries = self.storage.list(&self.path).context("list", &self.path)?;
+        let (mut partitions, mut unknown) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let tp = TopicPartition::from_folder_name(&entry.name).filter(|_| entry.kind == EntryKind::Dir);
+            match tp {
+                Some(tp) => partitions.push(tp),
+                None if PROOFS.contains(&entry.name.as_str()) => {}
+                None if [LOCK_FILE, MANIFEST_FILE, WITNESS_FILE].contains(&entry.name.as_str()) => {}
+                None => unknown.push(entry.name),
+            }
+        }
+        partitions.sort();
+        Ok((partitions, unknown))
+    }
+
+    fn read_text(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        read_file(&*self.storage, &file_in(&self.path, name), TEXT_BYTES_MAX)
+    }
+
+    fn state_of(&self, name: &str) -> Option<FileSum> {
+        self.read_text(name).ok().flatten().map(|bytes| FileSum::of(&bytes))
+    }
+
+    /// The manifest, if nobody else has owned the folder since it was written.
+    fn check_owner(&self, manifest: Option<Manifest>, report: &mut DirectoryReport) -> Result<Option<Manifest>> {
+        let Some(manifest) = manifest else { return Ok(None) };
+        if let Some(name) = manifest.first_foreign_file(|name| self.state_of(name)) {
+            report.foreign_file = Some(name.to_owned());
+            return Ok(None);
+        }
+        Ok(Some(manifest))
+    }
+
+    /// What checkpoints and manifest say of each partition. The higher value counts: each was true when it was written, and
+    /// what must fall (a truncated log's recovery point) is lowered in both before it does.
+    fn load_partitions(
+        &self,
+        manifest: Option<&Manifest>,
+        report: &mut DirectoryReport,
+    ) -> Result<BTreeMap<TopicPartition, PartitionFacts>> {
+        let mut partitions: BTreeMap<TopicPartition, PartitionFacts> = BTreeMap::new();
+        type Field = fn(&mut PartitionFacts) -> &mut Offset;
+        let checkpoints: [(&str, Field); 3] = [
+            (RECOVERY_POINTS, |facts| &mut facts.recovery_point),
+            (HIGH_WATERMARKS, |facts| &mut facts.high_watermark),
+            (LOG_STARTS, |facts| &mut facts.log_start),
+        ];
+        for (name, field) in checkpoints {
+            let decoded = self.read_text(name)?.map_or(Ok(OffsetCheckpoint::new()), |bytes| decode_offsets(&bytes));
+            let Ok(offsets) = decoded else {
+                report.unreadable_files.push(name.to_owned());
+                continue;
+            };
+            for (tp, offset) in offsets {
+                let facts = partitions.entry(tp).or_default();
+                *field(facts) = offset;
+                facts.starts_inside |= name == LOG_STARTS;
+            }
+        }
+        let (folders, unknown) = self.list()?;
+        report.unknown_entries = unknown;
+        for (tp, listed) in manifest.map(|manifest| &manifest.partitions).into_iter().flatten() {
+            if folders.binary_search(tp).is_err() {
+                report.missing_partitions.push(tp.clone());
+            }
+            let facts = partitions.entry(tp.clone()).or_default();
+            facts.topic_id = Some(listed.topic_id);
+            facts.slot = Some(listed.slot);
+            facts.log_start = facts.log_start.max(listed.log_start);
+            facts.high_watermark = facts.high_watermark.max(listed.high_watermark);
+            facts.recovery_point = facts.recovery_point.max(listed.recovery_point);
+        }
+        Ok(partitions)
+    }
+
+    /// Adds what the witness says; returns the first slot that is free.
+    fn load_witness(&self, partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, is_new: bool) -> Result<u32> {
+        if is_new {
+            self.storage.sync_dir(&self.path).context("sync", &self.path)?;
+        }
+        let bytes = self.read_text(WITNESS_FILE)?.unwrap_or_default();
+        let (slots, damaged) = decode_witness(&bytes);
+        let mut last = damaged.last().copied().unwrap_or(0);
+        for found in slots {
+            last = last.max(found.slot);
+            let facts = partitions.entry(found.witness.tp.clone()).or_default();
+            facts.slot = Some(found.slot);
+            facts.witness = Some(found.witness);
+        }
+        let listed = partitions.values().filter_map(|facts| facts.slot).max().unwrap_or(0);
+        Ok(last.max(listed).saturating_add(1))
+    }
+
+    /// Publishes the manifest and then the checkpoint files.
+    pub(crate) fn write_checkpoints(&self, partitions: &BTreeMap<TopicPartition, PartitionFacts>) -> Result<()> {
+        let offsets = |field: fn(&PartitionFacts) -> Option<Offset>| -> Vec<u8> {
+            let listed = partitions.iter().filter_map(|(tp, facts)| Some((tp.clone(), field(facts)?)));
+            encode_offsets(&listed.collect())
+        };
+        let texts = [
+            (RECOVERY_POINTS, offsets(|facts| Some(facts.recovery_point))),
+            (HIGH_WATERMARKS, offsets(|facts| Some(facts.high_watermark))),
+            (LOG_STARTS, offsets(|facts| facts.starts_inside.then_some(facts.log_start))),
+        ];
+        let next = texts.iter().map(|(name, text)| (*name, Some(FileSum::of(text)))).collect();
+        self.write_manifest(partitions, &next)?;
+        for (name, text) in &texts {
+            publish(&*self.storage, &file_in(&self.path, name), text)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the folder as cleanly shut down: the very last thing.
+    pub(crate) fn mark_clean(&self) -> Result<()> {
+        publish(&*self.storage, &file_in(&self.path, CLEAN_FILE), &clean_shutdown::encode(None))
+    }
+
+    /// Publishes the manifest: each file may be in its present state, in the one that is about to be written, and the
+    /// clean-shutdown mark may always be there as we write it.
+    fn write_manifest(
+        &self,
+        partitions: &BTreeMap<TopicPartition, PartitionFacts>,
+        next: &BTreeMap<&str, Option<FileSum>>,
+    ) -> Result<()> {
+        let mut manifest = Manifest {
+            cluster_id: self.identity.cluster_id.clone(),
+            directory_id: self.identity.directory_id,
+            ..Manifest::default()
+        };
+        for name in PROOFS {
+            let mut states = vec![self.state_of(name)];
+            states.extend(next.get(name));
+            if name == CLEAN_FILE {
+                states.extend([None, Some(FileSum::of(&clean_shutdown::encode(None)))]);
+            }
+            states.sort_by_key(|state| state.map(|sum| (sum.len, sum.crc)));
+            states.dedup();
+            manifest.files.insert(name.to_owned(), states);
+        }
+        for (tp, facts) in partitions {
+            // Without both, nobody but the checkpoints has said anything of this partition: it is still to be checked.
+            let (Some(topic_id), Some(slot)) = (facts.topic_id, facts.slot) else { continue };
+            let (log_start, high_watermark) = (facts.log_start, facts.high_watermark);
+            let recovery_point = facts.recovery_point;
+            let listed = ManifestPartition { topic_id, slot, log_start, high_watermark, recovery_point };
+            manifest.partitions.insert(tp.clone(), listed);
+        }
+        publish(&*self.storage, &file_in(&self.path, MANIFEST_FILE), &manifest.to_bytes())
+    }
+}

@@ -1,0 +1,452 @@
+//! [S] A data folder: who owns it, what it holds, and the only way to a writable log (Kafka: `LogManager`).
+//!
+//! A data folder is a Kafka log.dir: partition folders beside `meta.properties`, the text checkpoints, and the mark of a
+//! clean shutdown. Ours in addition: the witness and the manifest. One process owns it at a time, through two kinds of
+//! lock on `.lock`. Lock ranks: `DirectoryFiles` (a token that serialises writing the files) and `LogDirectory`.
+
+mod files;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use crate::config::LogConfig;
+use crate::error::{Error, IoContext, Result};
+use crate::log::layout::{PARTITION_METADATA_FILE, SegmentFile};
+use crate::log::properties::FolderIdentity;
+use crate::log::recovery::{self, Known};
+use crate::log::segment::LogContext;
+use crate::log::slice::BufferPool;
+use crate::log::state::WitnessWriter;
+use crate::log::witness::Witness;
+use crate::log::{Log, NewLog, flush, partition_metadata};
+use crate::rng::Rng;
+use crate::storage::{EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish, read_file};
+use crate::sync::{Rank, RankedMutex};
+use crate::time::{Clock, Now, SystemClock};
+use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
+
+use files::{FolderFiles, Loaded};
+
+/// Read buffers that a folder keeps for reuse.
+const READ_BUFFERS_MAX: usize = 16;
+
+/// A data folder that this process owns. Dropping it touches no file; [`close`](Self::close) leaves it as Kafka leaves a
+/// log.dir after a clean stop.
+#[derive(Debug)]
+pub struct LogDirectory {
+    core: Arc<DirectoryCore>,
+}
+
+/// How to open a data folder.
+#[derive(Debug, Clone)]
+pub struct LogDirectoryOptions {
+    storage: Arc<dyn Storage>,
+    node_id: Option<BrokerId>,
+    cluster_id: Option<String>,
+    seed: Option<u64>,
+}
+
+/// What opening a data folder found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DirectoryReport {
+    /// Whether the last owner had closed it.
+    pub was_clean: bool,
+    /// The file that shows that somebody else has owned the folder since we last did.
+    pub foreign_file: Option<String>,
+    /// Partitions that the manifest lists and whose folders are gone.
+    pub missing_partitions: Vec<TopicPartition>,
+    /// Checkpoint files that could not be read; they count as empty, so more is checked.
+    pub unreadable_files: Vec<String>,
+    /// Entries that are neither Kafka's nor ours; left alone.
+    pub unknown_entries: Vec<String>,
+}
+
+impl LogDirectory {
+    /// Opens a data folder on the operating system's disk, creating it if it does not exist.
+    ///
+    /// # Errors
+    /// - [`Error::AlreadyOpen`]: this or another process owns it.
+    /// - [`Error::InvalidState`]: the folder holds something, but is not a log.dir; nothing was changed.
+    /// - [`Error::UnsupportedFormat`]: a newer version wrote it; nothing was changed.
+    /// - [`Error::Io`].
+    ///
+    /// # Examples
+    /// ```
+    /// use logstead::log::LogDirectory;
+    /// let folder = tempfile::tempdir()?;
+    /// let directory = LogDirectory::open(folder.path())?;
+    /// assert!(LogDirectory::open(folder.path()).is_err()); // one owner at a time
+    /// directory.close()?;
+    /// assert!(LogDirectory::open(folder.path())?.report().was_clean);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<LogDirectory> {
+        Self::options().open(path, SystemClock::new().now())
+    }
+
+    /// Options other than the defaults: another storage, a given identity, a fixed seed.
+    pub fn options() -> LogDirectoryOptions {
+        LogDirectoryOptions { storage: Arc::new(OsStorage::new()), node_id: None, cluster_id: None, seed: None }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.core.files.path
+    }
+
+    /// Cluster, node and folder ids, as in `meta.properties`.
+    pub fn identity(&self) -> &FolderIdentity {
+        &self.core.files.identity
+    }
+
+    /// What opening it found.
+    pub fn report(&self) -> &DirectoryReport {
+        &self.core.report
+    }
+
+    /// The partitions that have a folder here, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder cannot be listed.
+    pub fn partitions(&self) -> Result<Vec<TopicPartition>> {
+        Ok(self.core.files.list()?.0)
+    }
+
+    /// Opens a partition's log, creating its folder if it does not exist, and recovering it if the last owner did not close
+    /// it. `topic_id`: `None` takes the folder's own, or a new random one.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidState`]: the log is open already, or the folder was closed.
+    /// - [`Error::InconsistentTopicId`]: the folder belongs to another topic of that name.
+    /// - [`Error::InvalidConfig`]; [`Error::Io`].
+    ///
+    /// Damage does not keep a log from opening: it is in [`Log::recovery_report`], what is intact is readable, and appends
+    /// are refused with [`Error::Offline`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{log::LogDirectory, config::LogConfig, types::*, storage::MemStorage};
+    /// # use logstead::time::{Clock, ManualClock};
+    /// # let clock = ManualClock::new();
+    /// let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// let tp = TopicPartition::new("orders", 0)?;
+    /// let log = directory.open_log(&tp, None, LogConfig::new(), clock.now())?;
+    /// assert_eq!(log.log_end_offset(), Offset::ZERO);
+    /// assert_eq!(directory.partitions()?, [tp]);
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn open_log(
+        &self,
+        tp: &TopicPartition,
+        topic_id: Option<TopicId>,
+        config: LogConfig,
+        now: Now,
+    ) -> Result<Arc<Log>> {
+        config.validate()?;
+        self.core.begin_opening(tp)?;
+        let opened = self.core.open_log(tp, topic_id, config, now);
+        let mut state = self.core.state.lock();
+        state.opening.remove(tp);
+        let log = opened?;
+        state.logs.insert(tp.clone(), Arc::downgrade(&log));
+        state.unrecovered.remove(tp);
+        Ok(log)
+    }
+
+    /// Flushes every open log and writes the checkpoint files, so that a later recovery starts from here.
+    ///
+    /// # Errors
+    /// The first failure of a log; the others are flushed and the files written all the same.
+    pub fn checkpoint(&self) -> Result<()> {
+        let mut first_error = None;
+        for log in self.core.open_logs() {
+            if let Err(error) = log.flush_as(flush::FlushKind::Checkpoint) {
+                first_error.get_or_insert(error);
+            }
+        }
+        self.core.write_checkpoints(false)?;
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Closes every log, writes the checkpoint files, marks the folder as cleanly shut down (if every log in it was opened
+    /// and is undamaged) and gives up the lock. Logs that are still held answer [`Error::InvalidState`] from here on;
+    /// slices that were read stay readable.
+    ///
+    /// # Errors
+    /// The first failure. The lock is given up all the same; the next open recovers.
+    pub fn close(self) -> Result<()> {
+        let mut result = Ok(());
+        for log in self.core.open_logs() {
+            let closed = log.close();
+            result = result.and(closed);
+        }
+        let result = result.and_then(|()| self.core.write_checkpoints(true));
+        let mut state = self.core.state.lock();
+        state.closed = true;
+        let lock = state.lock.take();
+        drop(state);
+        drop(lock);
+        result
+    }
+}
+
+impl LogDirectoryOptions {
+    /// The disk. Default: the operating system's.
+    #[must_use]
+    pub fn storage(mut self, storage: impl Storage + 'static) -> Self {
+        self.storage = Arc::new(storage);
+        self
+    }
+
+    /// The node id that the folder must have, and gets when it is new. Default: 0 for a new folder.
+    #[must_use]
+    pub fn node_id(mut self, node_id: BrokerId) -> Self {
+        self.node_id = Some(node_id);
+        self
+    }
+
+    /// The cluster id that the folder must have, and gets when it is new. Default: random for a new folder.
+    #[must_use]
+    pub fn cluster_id(mut self, cluster_id: impl Into<String>) -> Self {
+        self.cluster_id = Some(cluster_id.into());
+        self
+    }
+
+    /// Fixes every random choice (ids, segment jitter). Default: seeded by the operating system.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Opens the folder; see [`LogDirectory::open`].
+    ///
+    /// # Errors
+    /// As [`LogDirectory::open`]; [`Error::InconsistentIdentity`] when the folder has other ids than those given.
+    pub fn open(self, path: impl AsRef<Path>, now: Now) -> Result<LogDirectory> {
+        let _ = now;
+        let mut rng = self.seed.map_or_else(Rng::from_entropy, Rng::from_seed);
+        let expected = files::Expected { node_id: self.node_id, cluster_id: self.cluster_id };
+        let (files, loaded, lock) = files::open(self.storage, path.as_ref(), &expected, &mut rng)?;
+        let Loaded { report, partitions, witness_file, next_slot } = loaded;
+        let unrecovered = if report.was_clean { BTreeSet::new() } else { files.list()?.0.into_iter().collect() };
+        let state = DirectoryState {
+            logs: BTreeMap::new(),
+            opening: BTreeSet::new(),
+            partitions,
+            unrecovered,
+            next_slot,
+            rng,
+            lock: Some(lock),
+            closed: false,
+        };
+        let core = DirectoryCore {
+            files,
+            witness_file,
+            report,
+            pool: BufferPool::new(READ_BUFFERS_MAX),
+            writing: RankedMutex::new(Rank::DirectoryFiles, ()),
+            state: RankedMutex::new(Rank::LogDirectory, state),
+        };
+        Ok(LogDirectory { core: Arc::new(core) })
+    }
+}
+
+/// What the logs of a folder share.
+#[derive(Debug)]
+pub(crate) struct DirectoryCore {
+    files: FolderFiles,
+    witness_file: Arc<dyn StorageFile>,
+    report: DirectoryReport,
+    pool: Arc<BufferPool>,
+    writing: RankedMutex<()>,
+    state: RankedMutex<DirectoryState>,
+}
+
+#[derive(Debug)]
+struct DirectoryState {
+    logs: BTreeMap<TopicPartition, Weak<Log>>,
+    opening: BTreeSet<TopicPartition>,
+    /// What the files say of each partition, open or not: it must not get lost when they are written again.
+    partitions: BTreeMap<TopicPartition, PartitionFacts>,
+    /// Partitions that nobody has recovered since the last unclean stop.
+    unrecovered: BTreeSet<TopicPartition>,
+    next_slot: u32,
+    rng: Rng,
+    lock: Option<Box<dyn LockGuard>>,
+    closed: bool,
+}
+
+/// What checkpoints, manifest and witness say of one partition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PartitionFacts {
+    pub(crate) topic_id: Option<TopicId>,
+    pub(crate) slot: Option<u32>,
+    pub(crate) log_start: Offset,
+    /// Whether the log start lies above the first segment's base, so that Kafka must be told.
+    pub(crate) starts_inside: bool,
+    pub(crate) high_watermark: Offset,
+    pub(crate) recovery_point: Offset,
+    pub(crate) witness: Option<Witness>,
+}
+
+impl DirectoryCore {
+    /// Lowers a partition's recovery point in the files before bytes above it are cut.
+    pub(crate) fn lower_recovery_point(&self, tp: &TopicPartition, recovery_point: Offset) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            let facts = state.partitions.entry(tp.clone()).or_default();
+            if facts.recovery_point <= recovery_point {
+                return Ok(());
+            }
+            facts.recovery_point = recovery_point;
+            facts.high_watermark = facts.high_watermark.min(recovery_point);
+        }
+        let _token = self.writing.lock();
+        let partitions = self.state.lock().partitions.clone();
+        self.files.write_checkpoints(&partitions)
+    }
+
+    fn begin_opening(&self, tp: &TopicPartition) -> Result<()> {
+        let mut state = self.state.lock();
+        let refused = |state| Err(Error::InvalidState { operation: "open a log", state });
+        if state.closed {
+            return refused("the folder was closed");
+        }
+        let is_open = state.logs.get(tp).is_some_and(|log| log.strong_count() > 0);
+        if is_open || !state.opening.insert(tp.clone()) {
+            return refused("it is open already");
+        }
+        Ok(())
+    }
+
+    fn open_log(
+        self: &Arc<Self>,
+        tp: &TopicPartition,
+        topic_id: Option<TopicId>,
+        config: LogConfig,
+        now: Now,
+    ) -> Result<Arc<Log>> {
+        let storage = Arc::clone(&self.files.storage);
+        let folder = self.files.path.join(tp.to_string());
+        let had_log = self.create_folder(&folder)?;
+        let topic_id = self.settle_topic_id(tp, &folder, topic_id)?;
+        let (facts, slot, mut rng) = {
+            let mut state = self.state.lock();
+            let facts = state.partitions.get(tp).cloned().unwrap_or_default();
+            let slot = facts.slot.unwrap_or(state.next_slot);
+            state.next_slot = state.next_slot.max(slot.saturating_add(1));
+            // The slot stays this partition's even if opening fails.
+            state.partitions.entry(tp.clone()).or_default().slot = Some(slot);
+            (facts, slot, state.rng.split("log"))
+        };
+        let witness = facts.witness.clone().filter(|witness| witness.topic_id == topic_id);
+        let known = Known {
+            recovery_point: facts.recovery_point,
+            log_start: witness.as_ref().map_or(Offset::ZERO, |witness| witness.log_start).max(facts.log_start),
+            high_watermark: witness.as_ref().map_or(Offset::ZERO, |w| w.high_watermark).max(facts.high_watermark),
+            is_clean: self.report.was_clean && !self.was_used(tp),
+            is_foreign: had_log && witness.is_none() && facts.topic_id != Some(topic_id),
+            witness,
+        };
+        let generation = known.witness.as_ref().map_or(0, |witness| witness.generation);
+        let context = Arc::new(LogContext { storage, folder, tp: tp.clone(), topic_id, config });
+        let opened = recovery::open(&context, &known, now, &mut rng)?;
+        let log = Log::start(NewLog {
+            context,
+            directory: Arc::clone(self),
+            pool: Arc::clone(&self.pool),
+            opened,
+            known,
+            witness: WitnessWriter::new(Arc::clone(&self.witness_file), slot, generation),
+            rng,
+        })?;
+        if facts.witness.is_none() {
+            // The slot's first block: from here on the witness must know the partition even after a power cut.
+            self.witness_file.sync(SyncMode::All).context("sync", self.witness_file.path())?;
+        }
+        self.state.lock().partitions.entry(tp.clone()).or_default().topic_id = Some(topic_id);
+        Ok(Arc::new(log))
+    }
+
+    /// Whether the log was open before in this session: then the mark of a clean shutdown says nothing about it.
+    fn was_used(&self, tp: &TopicPartition) -> bool {
+        self.state.lock().logs.contains_key(tp)
+    }
+
+    /// Creates a partition's folder if need be; whether it held a log already.
+    fn create_folder(&self, folder: &Path) -> Result<bool> {
+        let storage = &*self.files.storage;
+        match storage.list(folder) {
+            Ok(entries) => Ok(entries.iter().any(|entry| {
+                entry.kind == EntryKind::File && matches!(SegmentFile::parse(&entry.name), Some((SegmentFile::Log, _)))
+            })),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                storage.create_dir(folder).context("create", folder)?;
+                storage.sync_dir(&self.files.path).context("sync", &self.files.path)?;
+                Ok(false)
+            }
+            Err(error) => Err(error).context("list", folder),
+        }
+    }
+
+    /// Brings `partition.metadata` and the caller's wish together. It is on disk before the first record.
+    fn settle_topic_id(&self, tp: &TopicPartition, folder: &Path, wanted: Option<TopicId>) -> Result<TopicId> {
+        let storage = &*self.files.storage;
+        let path = folder.join(PARTITION_METADATA_FILE);
+        let known = self.state.lock().partitions.get(tp).and_then(|facts| facts.topic_id);
+        let stored = match read_file(storage, &path, files::TEXT_BYTES_MAX)? {
+            // An empty file is a creation that a power cut caught: its rename arrived, its bytes did not.
+            Some(bytes) if !bytes.is_empty() => {
+                Some(partition_metadata::decode(&bytes).map_err(|error| error.in_file(&path, 0).in_partition(tp))?)
+            }
+            Some(_) | None => None,
+        };
+        match (stored, wanted) {
+            (Some(found), Some(expected)) if found != expected => {
+                Err(Error::InconsistentTopicId { tp: tp.clone(), expected, found })
+            }
+            (Some(found), _) => Ok(found),
+            (None, wanted) => {
+                let topic_id = wanted.or(known).unwrap_or_else(|| files::random_id(&mut self.state.lock().rng));
+                publish(storage, &path, &partition_metadata::encode(topic_id))?;
+                Ok(topic_id)
+            }
+        }
+    }
+
+    fn open_logs(&self) -> Vec<Arc<Log>> {
+        self.state.lock().logs.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Writes the checkpoint files; with `is_closing` also the mark of a clean shutdown, if it is deserved.
+    fn write_checkpoints(&self, is_closing: bool) -> Result<()> {
+        let _token = self.writing.lock();
+        let logs = self.open_logs();
+        let all_sound = logs.iter().all(|log| log.is_sound());
+        let updates: Vec<_> = logs.iter().map(|log| (log.topic_partition().clone(), log.facts())).collect();
+        let (partitions, is_complete) = {
+            let mut state = self.state.lock();
+            for (tp, fresh) in updates {
+                let facts = state.partitions.entry(tp).or_default();
+                *facts = PartitionFacts { slot: facts.slot, topic_id: fresh.topic_id, ..fresh };
+            }
+            // A log that was dropped without being closed needs recovery.
+            let none_dropped = state.logs.values().all(|log| log.strong_count() > 0);
+            (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
+        };
+        self.witness_file.sync(SyncMode::All).context("sync", self.witness_file.path())?;
+        self.files.write_checkpoints(&partitions)?;
+        if is_closing && all_sound && is_complete {
+            self.files.mark_clean()?;
+        }
+        Ok(())
+    }
+}
+
+/// The path of a file of the data folder.
+fn file_in(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name)
+}

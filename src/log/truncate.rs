@@ -1,0 +1,317 @@
+//! [S] Cutting a log: at its end (a follower gives up what its leader never had) or at its start (deleted records).
+//!
+//! The order is what makes it safe. Claims go first: the witness and the recovery point are lowered, durably, before a
+//! byte is cut, so that no crash makes a cut look like lost data. Then readers stop seeing the part, then files go. Only
+//! the maintenance token is held meanwhile; appends are refused, reads go on.
+
+use std::sync::Arc;
+
+use crate::error::{Error, IoContext, Result};
+use crate::log::Log;
+use crate::log::active::{ActiveSegment, SegmentFiles};
+use crate::log::layout::SegmentFile;
+use crate::log::recovery::{self, remove_segment_files};
+use crate::log::segment::{Segment, SegmentBounds};
+use crate::log::state::{Availability, DurablePoint};
+use crate::storage::{OpenMode, SyncMode, remove_published};
+use crate::time::Now;
+use crate::types::Offset;
+
+/// What a truncation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncated {
+    /// Where the log ends now: the target, or the start of the batch that contained it.
+    pub log_end: Offset,
+    /// The high watermark, if it had to come down: committed records were cut, which a correct replication never does.
+    pub lowered_high_watermark: Option<Offset>,
+}
+
+/// Where a log is cut.
+struct Cut {
+    /// Segments that stay whole.
+    keep: Vec<Segment>,
+    /// The segment that is cut and becomes the active one; `None` when a new one starts at `log_end`.
+    cut: Option<(Segment, u64)>,
+    /// Segments that go.
+    drop: Vec<Segment>,
+    log_end: Offset,
+}
+
+impl Log {
+    /// Cuts the log so that it ends at `target`, or at the start of the batch that contains it. A target at or above the log
+    /// end cuts no record, but forgets epochs that begin there. A target below the log start empties the log.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the log is now offline. [`Error::Corrupt`]: the place to cut cannot be found.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{log::LogDirectory, config::LogConfig, types::*, record::*, storage::MemStorage};
+    /// # use logstead::time::{Clock, ManualClock};
+    /// # let clock = ManualClock::new();
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
+    /// # log.begin_epoch(LeaderEpoch::ZERO)?;
+    /// for value in [b"one", b"two"] {
+    ///     let mut builder = BatchBuilder::new(BatchOptions::default());
+    ///     builder.append(None, None, Some(value), &[])?;
+    ///     log.append_as_leader(&mut builder.build()?, clock.now())?;
+    /// }
+    /// assert_eq!(log.truncate_to(Offset::from(1), clock.now())?.log_end, Offset::from(1));
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn truncate_to(&self, target: Offset, now: Now) -> Result<Truncated> {
+        let _token = self.maintenance.lock();
+        let (log_end, log_start) = {
+            let mut state = self.state.lock();
+            state.check_writable(&self.context.tp)?;
+            if target < state.log_end() {
+                state.availability = Availability::Changing("a truncation is under way");
+            }
+            (state.log_end(), state.log_start)
+        };
+        if target >= log_end {
+            return self.forget_epochs_from(target, log_end);
+        }
+        let target = target.max(log_start);
+        let result = self.plan_cut(target).and_then(|cut| self.cut(cut, log_start, now));
+        self.end_change(result)
+    }
+
+    /// Empties the log and starts it anew at `offset`: what a follower does whose leader has deleted everything that the
+    /// follower holds.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the log is now offline.
+    pub fn truncate_fully_and_start_at(&self, offset: Offset, now: Now) -> Result<Truncated> {
+        let _token = self.maintenance.lock();
+        {
+            let mut state = self.state.lock();
+            state.check_writable(&self.context.tp)?;
+            state.availability = Availability::Changing("a truncation is under way");
+        }
+        let drop = self.segments();
+        let cut = Cut { keep: Vec::new(), cut: None, drop, log_end: offset };
+        let result = self.cut(cut, offset, now);
+        self.end_change(result)
+    }
+
+    /// Deletes the records below `offset`: moves the log start there, and removes the segments that lie wholly below. The
+    /// new log start is durable before a file goes. Readers that hold slices of a removed segment finish undisturbed.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`] above the high watermark; [`Error::Io`].
+    pub fn delete_before(&self, offset: Offset) -> Result<Offset> {
+        let _token = self.maintenance.lock();
+        let (witness, gone) = {
+            let mut state = self.state.lock();
+            state.check_writable(&self.context.tp)?;
+            if offset > state.high_watermark {
+                let (start, end) = (state.log_start, state.high_watermark);
+                return Err(Error::OffsetOutOfRange { tp: self.context.tp.clone(), requested: offset, start, end });
+            }
+            if offset <= state.log_start {
+                return Ok(state.log_start);
+            }
+            state.log_start = offset;
+            let sealing = state.sealing.first().map(|sealing| sealing.base_offset());
+            let is_gone = |segment: &&Segment| {
+                segment.next_offset() <= offset
+                    && segment.base_offset() != state.active.base_offset()
+                    && sealing.is_none_or(|first| segment.base_offset() < first)
+            };
+            let count = state.segments.iter().take_while(is_gone).count();
+            let gone: Vec<Segment> = state.segments.drain(..count).collect();
+            if state.epochs.truncate_from_start(offset) {
+                state.epochs_version += 1;
+            }
+            let durable = state.witness.durable();
+            state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
+            *self.published.lock() = state.publish();
+            (state.witness.file(), gone)
+        };
+        witness.sync(SyncMode::Data).context("sync", witness.path())?;
+        for segment in &gone {
+            self.remove_segment(segment.base_offset())?;
+        }
+        self.context.storage.sync_dir(&self.context.folder).context("sync", &self.context.folder)?;
+        Ok(offset)
+    }
+
+    fn remove_segment(&self, base: Offset) -> Result<()> {
+        remove_segment_files(&self.context, base)?;
+        let snapshot = self.context.path(SegmentFile::Snapshot, base);
+        match self.context.storage.remove(&snapshot) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove", &snapshot),
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_epochs_from(&self, target: Offset, log_end: Offset) -> Result<Truncated> {
+        let (version, bytes) = {
+            let mut state = self.state.lock();
+            if state.epochs.truncate_from_end(target) {
+                state.epochs_version += 1;
+            }
+            state.leader_epoch = None;
+            *self.published.lock() = state.publish();
+            state.encoded_epochs()
+        };
+        self.epoch_file.write(&self.context, version, &bytes)?;
+        Ok(Truncated { log_end, lowered_high_watermark: None })
+    }
+
+    /// Finds where to cut.
+    fn plan_cut(&self, target: Offset) -> Result<Cut> {
+        // Segments on their way to being sealed finish first, so that there are only sealed ones and the active one.
+        let sealing = self.state.lock().sealing.clone();
+        for segment in sealing {
+            segment.finish()?;
+        }
+        let mut keep = self.segments();
+        let count = keep.partition_point(|segment| segment.base_offset() <= target).max(1);
+        let drop = keep.split_off(count);
+        let Some(last) = keep.pop() else {
+            return Ok(Cut { keep, cut: None, drop, log_end: target });
+        };
+        let bounds = last.bounds();
+        if bounds.next_offset <= target {
+            return Ok(Cut { keep, cut: Some((last, bounds.len)), drop, log_end: bounds.next_offset });
+        }
+        let (position, log_end) = self.batch_start(&last, bounds, target)?;
+        Ok(Cut { keep, cut: Some((last, position)), drop, log_end })
+    }
+
+    /// Start of the batch that contains `target`, and the end of the batch before it.
+    fn batch_start(&self, segment: &Segment, bounds: SegmentBounds, target: Offset) -> Result<(u64, Offset)> {
+        let file = segment.file()?;
+        let mut scanner = crate::log::scan::BatchScanner::new(Arc::clone(&file), 0, bounds.len);
+        let mut end = segment.base_offset();
+        while let Some(batch) = scanner.next_batch()? {
+            if batch.header.last_offset() >= target {
+                return Ok((batch.position, end));
+            }
+            end = batch.header.next_offset();
+        }
+        Ok((bounds.len, end))
+    }
+
+    fn cut(&self, cut: Cut, log_start: Offset, now: Now) -> Result<Truncated> {
+        let lowered_high_watermark = self.lower_claims(&cut, log_start)?;
+        for segment in cut.drop.iter().rev() {
+            segment.release_map();
+            self.remove_segment(segment.base_offset())?;
+        }
+        let active = match &cut.cut {
+            Some((segment, position)) => self.cut_segment(segment, *position, cut.log_end, now)?,
+            None => {
+                let mut rng = self.state.lock().rng.split("jitter");
+                ActiveSegment::create(&self.context, cut.log_end, now, &mut rng)?
+            }
+        };
+        self.context.storage.sync_dir(&self.context.folder).context("sync", &self.context.folder)?;
+        let mut segments = cut.keep;
+        segments.push(active.segment().clone());
+        let producers = recovery::load_producers(&self.context, &segments, cut.log_end)?;
+        let mut state = self.state.lock();
+        state.producers = producers;
+        let high_watermark = state.high_watermark;
+        state.producers.on_high_watermark(high_watermark);
+        state.sealing.clear();
+        state.names_synced = state.names_created;
+        state.active = active;
+        state.segments = segments;
+        // Tickets taken before and during the cut count for nothing.
+        state.generation += 1;
+        *self.published.lock() = state.publish();
+        let (version, bytes) = state.encoded_epochs();
+        drop(state);
+        self.epoch_file.write(&self.context, version, &bytes)?;
+        Ok(Truncated { log_end: cut.log_end, lowered_high_watermark })
+    }
+
+    /// Takes back every claim about what is about to be cut, durably, and hides it from readers.
+    fn lower_claims(&self, cut: &Cut, log_start: Offset) -> Result<Option<Offset>> {
+        let (witness, lowered, recovery_point) = {
+            let mut state = self.state.lock();
+            let log_end = cut.log_end;
+            state.generation += 1;
+            state.leader_epoch = None;
+            state.synced = state.synced.min(log_end);
+            state.log_start = log_start.min(log_end);
+            let lowered = (state.high_watermark > log_end).then_some(log_end);
+            state.high_watermark = state.high_watermark.min(log_end).max(state.log_start);
+            state.recovery_point = state.recovery_point.min(log_end);
+            if state.epochs.truncate_from_end(log_end) {
+                state.epochs_version += 1;
+            }
+            let (segment_base, position) = match &cut.cut {
+                Some((segment, position)) => (segment.base_offset(), *position),
+                None => (log_end, 0),
+            };
+            // What was not synced before is not synced now: the position must not vouch for it.
+            let position =
+                if state.synced == log_end { position } else { position.min(state.witness.durable().position) };
+            let durable = DurablePoint { segment_base, position, last_batch_crc: 0 };
+            state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
+            let mut published = self.published.lock();
+            published.log_end = log_end;
+            published.log_start = state.log_start;
+            published.high_watermark = state.high_watermark;
+            published.last_stable = published.last_stable.min(log_end);
+            published.synced = state.synced;
+            published.generation = state.generation;
+            (state.witness.file(), lowered, state.recovery_point)
+        };
+        witness.sync(SyncMode::Data).context("sync", witness.path())?;
+        self.directory.lower_recovery_point(&self.context.tp, recovery_point)?;
+        Ok(lowered)
+    }
+
+    /// Shortens a segment's log and takes it up again as the active segment.
+    fn cut_segment(&self, segment: &Segment, position: u64, log_end: Offset, now: Now) -> Result<ActiveSegment> {
+        let base = segment.base_offset();
+        remove_published(&*self.context.storage, &segment.path(SegmentFile::Seal))?;
+        let files = SegmentFiles::open(&self.context, base)?;
+        crate::log::active::write_index_pages(segment, &files, 0)?;
+        if segment.release_map() {
+            // A reader still maps the file, and a mapped file is never shortened: the kept part moves to a new one.
+            self.copy_prefix(segment, position)?;
+        } else {
+            files.log.set_len(position).context("truncate", files.log.path())?;
+            files.log.sync(SyncMode::All).context("sync", files.log.path())?;
+        }
+        let has_gaps = self.state.lock().has_gaps;
+        let recovered = recovery::resume(&self.context, base, log_end, has_gaps)?;
+        let mut rng = self.state.lock().rng.split("jitter");
+        Ok(ActiveSegment::from_recovered(&self.context, base, recovered, now, &mut rng))
+    }
+
+    fn copy_prefix(&self, segment: &Segment, len: u64) -> Result<()> {
+        let path = segment.path(SegmentFile::Log);
+        let temporary = path.with_extension("log.tmp");
+        let source = segment.file()?;
+        let copy = self.context.storage.open(&temporary, OpenMode::Create).context("create", &temporary)?;
+        copy.set_len(0).context("truncate", &temporary)?;
+        let mut position = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while position < len {
+            let want = usize::try_from(len - position).unwrap_or(usize::MAX).min(buffer.len());
+            let piece = buffer.get_mut(..want).unwrap_or_default();
+            source.read_exact_at(position, piece).context("read", source.path())?;
+            copy.write_all_at(position, piece).context("write", &temporary)?;
+            position += want as u64;
+        }
+        copy.sync(SyncMode::All).context("sync", &temporary)?;
+        self.context.storage.rename(&temporary, &path).context("rename", &temporary)
+    }
+
+    /// Opens the log for appends again, or takes it offline when the change failed half-way.
+    fn end_change<T>(&self, result: Result<T>) -> Result<T> {
+        let mut state = self.state.lock();
+        if matches!(state.availability, Availability::Changing(_)) {
+            state.availability = Availability::Open;
+        }
+        result.inspect_err(|error| state.go_offline(error))
+    }
+}
