@@ -106,9 +106,10 @@ impl Manifest {
     pub fn from_bytes(bytes: &[u8]) -> Result<Manifest> {
         let broken = |rule| Error::corrupt(0, Damage::Structure(rule));
         let text = std::str::from_utf8(bytes).map_err(|_| broken("the manifest is not text"))?;
-        let body_len = text.trim_end_matches('\n').rfind('\n').map_or(0, |end| end + 1);
+        let body_len = text.strip_suffix('\n').and_then(|lines| lines.rfind('\n')).map_or(0, |end| end + 1);
         let (body, last) = text.split_at(body_len);
-        let stored = last.trim_end().strip_prefix("crc32 ").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        let stored = last.strip_suffix('\n').and_then(|line| line.strip_prefix("crc32 "));
+        let stored = stored.and_then(|hex| u32::from_str_radix(hex, 16).ok());
         let stored = stored.ok_or_else(|| broken("the manifest has no checksum line"))?;
         let computed = crc32fast::hash(body.as_bytes());
         if stored != computed {
