@@ -1,6 +1,8 @@
 //! [D] Time as values: a `Clock` is asked once, at the edge, and `Now` is passed down as an argument.
 //!
 //! [`SystemClock`] is the only reader of the operating system's time in the library.
+//!
+//! [D]: crate
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

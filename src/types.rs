@@ -2,6 +2,8 @@
 //!
 //! No value of these types is a sentinel: where Kafka's formats say -1 for "absent", the codecs translate to
 //! `Option` and back. Kafka's counterparts: `TopicPartition`, `Uuid`, `Topic` (names).
+//!
+//! [P]: crate
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -192,7 +192,7 @@ impl ActiveSegment {
         let too_large = incoming.size > config.get_segment_bytes().saturating_sub(self.position);
         let too_far = incoming.last_offset.since(self.base_offset()) > i32::MAX as u64;
         let full = self.segment.with_indexer(|indexer| indexer.is_full()).unwrap_or(true);
-        !is_empty && (too_large || full || too_far || self.is_too_old(incoming, now)) || is_empty && too_far
+        too_far || !is_empty && (too_large || full || self.is_too_old(incoming, now))
     }
 
     /// With record timestamps, their distance tells the segment's age, not the wall clock.

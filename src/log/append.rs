@@ -11,7 +11,7 @@ use crate::error::{Damage, Error, Result};
 use crate::log::Log;
 use crate::log::active::{ActiveSegment, AppendFailure, Incoming};
 use crate::log::producer_snapshot;
-use crate::log::producer_state::{AppendOrigin, BatchFacts, ControlFacts};
+use crate::log::producer_state::{BatchFacts, ControlFacts};
 use crate::log::seal::FileSum;
 use crate::log::state::{Availability, LogState};
 use crate::log::txn_index::AbortedTransaction;
@@ -88,7 +88,7 @@ impl Log {
         let header = *batch.header();
         let facts = facts_of(&header, batch.bytes())?;
         if let Some(facts) = &facts {
-            state.producers.check_marker(&self.context.tp, facts, AppendOrigin::Leader)?;
+            state.producers.check_marker(&self.context.tp, facts)?;
         }
         let incoming = incoming(&header, 0);
         let rolled = state.active.should_roll(&incoming, now);

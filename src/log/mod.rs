@@ -6,6 +6,8 @@
 //!
 //! Lock ranks of a log, in the order in which they are taken: `LogMaintenance` (a token: truncation, epoch changes,
 //! deletion), `LogSealing` (a token), `LogState` (appends), `SegmentIndex`, `LogPublished` (what readers see).
+//!
+//! [S]: crate
 
 mod active;
 mod append;
@@ -226,7 +228,7 @@ impl Log {
     }
 
     /// Moves the high watermark up to `offset`, but never down, never past the log end, and with
-    /// [`Durability::Synced`] never past what is durable. Returns where it stands now.
+    /// [`Durability::Synced`](crate::config::Durability::Synced) never past what is durable. Returns where it stands now.
     ///
     /// # Errors
     /// [`Error::Io`] when the witness, which readers in other processes go by, cannot be written: the log is then offline.

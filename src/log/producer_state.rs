@@ -54,17 +54,6 @@ pub(crate) enum ControlFacts {
     Other,
 }
 
-/// Where a batch comes from, which decides what is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AppendOrigin {
-    /// This replica leads and takes the batch from a client or a coordinator.
-    Leader,
-    /// Copied from the leader, which checked it.
-    Replication,
-    /// Read back from our own log.
-    Recovery,
-}
-
 /// One data batch of a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProducerBatch {
@@ -78,12 +67,7 @@ pub(crate) struct ProducerBatch {
     pub(crate) timestamp: Option<Timestamp>,
 }
 
-impl ProducerBatch {
-    /// The sequence of its first record.
-    pub(crate) fn first_sequence(&self) -> Sequence {
-        self.last_sequence.minus(self.offset_delta)
-    }
-}
+impl ProducerBatch {}
 
 /// What is known about one producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +168,8 @@ impl ProducerStates {
     }
 
     /// One producer.
-    pub(crate) fn get(&self, producer_id: ProducerId) -> Option<&ProducerEntry> {
+    #[cfg(test)]
+    fn get(&self, producer_id: ProducerId) -> Option<&ProducerEntry> {
         self.producers.get(&producer_id)
     }
 
@@ -195,10 +180,8 @@ impl ProducerStates {
     /// # Errors
     /// [`Error::ProducerFenced`] when the producer has a newer epoch; [`Error::TransactionCoordinatorFenced`] when a newer
     /// coordinator has written a marker for it.
-    pub(crate) fn check_marker(&self, tp: &TopicPartition, facts: &BatchFacts, origin: AppendOrigin) -> Result<()> {
-        let (AppendOrigin::Leader, Some(ControlFacts::EndTransaction { coordinator_epoch: given, .. })) =
-            (origin, facts.control)
-        else {
+    pub(crate) fn check_marker(&self, tp: &TopicPartition, facts: &BatchFacts) -> Result<()> {
+        let Some(ControlFacts::EndTransaction { coordinator_epoch: given, .. }) = facts.control else {
             return Ok(());
         };
         let Some(entry) = self.producers.get(&facts.producer_id) else {
@@ -284,11 +267,6 @@ impl ProducerStates {
             entry.current_txn_first_offset.is_some()
                 || entry.last_timestamp.is_some_and(|last| now.millis_since(last) < after)
         });
-    }
-
-    /// Forgets everything, as before a rebuild after truncation.
-    pub(crate) fn clear(&mut self) {
-        *self = ProducerStates::default();
     }
 }
 
@@ -400,7 +378,8 @@ mod tests {
             assert_eq!(states.update(&data(1, batch * 10, batch * 10 + 9)), None);
         }
         let entry = states.get(producer(1)).unwrap();
-        let first: Vec<_> = entry.batches.iter().map(|batch| batch.first_sequence().get()).collect();
+        let first: Vec<_> =
+            entry.batches.iter().map(|batch| batch.last_sequence.minus(batch.offset_delta).get()).collect();
         assert_eq!(first, [20, 30, 40, 50, 60]);
         assert_eq!(entry.last_batch().unwrap().last_offset, offset(69));
     }
@@ -420,11 +399,11 @@ mod tests {
         let mut states = ProducerStates::default();
         assert_eq!(states.update(&BatchFacts { producer_epoch: epoch(2), ..data(1, 0, 9) }), None);
         let stale = BatchFacts { producer_epoch: epoch(1), ..marker(1, 10, false) };
-        let refused = states.check_marker(&tp(), &stale, AppendOrigin::Leader);
+        let refused = states.check_marker(&tp(), &stale);
         assert!(matches!(refused, Err(Error::ProducerFenced { .. })), "{refused:?}");
         for newer in [2, 3] {
             let facts = BatchFacts { producer_epoch: epoch(newer), ..marker(1, 10, false) };
-            assert!(states.check_marker(&tp(), &facts, AppendOrigin::Leader).is_ok());
+            assert!(states.check_marker(&tp(), &facts).is_ok());
         }
     }
 
@@ -434,7 +413,7 @@ mod tests {
         assert_eq!(states.update(&marker(1, 0, false)), None);
         let control = Some(ControlFacts::EndTransaction { outcome_is_abort: true, coordinator_epoch: 14 });
         let stale = BatchFacts { control, ..marker(1, 1, true) };
-        let refused = states.check_marker(&tp(), &stale, AppendOrigin::Leader);
+        let refused = states.check_marker(&tp(), &stale);
         assert!(
             matches!(refused, Err(Error::TransactionCoordinatorFenced { given: 14, current: 15, .. })),
             "{refused:?}"
@@ -445,16 +424,7 @@ mod tests {
     fn a_leader_takes_a_further_marker_of_the_same_coordinator() {
         let mut states = ProducerStates::default();
         assert_eq!(states.update(&marker(1, 0, false)), None);
-        assert!(states.check_marker(&tp(), &marker(1, 1, true), AppendOrigin::Leader).is_ok());
-    }
-
-    #[test]
-    fn replicated_and_recovered_markers_are_not_checked() {
-        let mut states = ProducerStates::default();
-        assert_eq!(states.update(&BatchFacts { producer_epoch: epoch(2), ..data(1, 0, 9) }), None);
-        for origin in [AppendOrigin::Replication, AppendOrigin::Recovery] {
-            assert!(states.check_marker(&tp(), &marker(1, 10, false), origin).is_ok());
-        }
+        assert!(states.check_marker(&tp(), &marker(1, 1, true)).is_ok());
     }
 
     #[test]
@@ -476,8 +446,6 @@ mod tests {
         let mut restored = ProducerStates::from_snapshot(states.entries().cloned());
         assert_eq!(restored, states);
         assert_eq!(finish(&mut restored, &marker(1, 4, true)), offset(3));
-        restored.clear();
-        assert_eq!(restored, ProducerStates::default());
     }
 
     proptest! {

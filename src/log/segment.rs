@@ -3,7 +3,7 @@
 //! The same object serves a segment through its whole life (active, sealing, sealed), so a reader that holds it goes on
 //! undisturbed by a roll, and by a removal: the open file stays readable. Kafka's counterpart: `LogSegment`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{LogConfig, ReadMode};
@@ -430,11 +430,6 @@ impl Segment {
     /// Adds the partition and the whole segment as damaged offsets.
     fn damaged(&self, error: Error) -> Error {
         error.in_partition(&self.inner.context.tp).with_offsets(self.base_offset(), self.next_offset())
-    }
-
-    /// The folder and the rest of what the segment shares with its log.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.inner.context.folder
     }
 }
 

@@ -216,11 +216,6 @@ impl TimeIndexBuilder {
         entries(&self.bytes).len()
     }
 
-    /// As [`TimeIndex::lookup`].
-    pub(crate) fn lookup(&self, timestamp: Timestamp) -> Option<TimeIndexEntry> {
-        lookup(self.base_offset, &self.bytes, timestamp)
-    }
-
     /// The entry with the highest timestamp.
     pub(crate) fn last(&self) -> Option<TimeIndexEntry> {
         last(self.base_offset, &self.bytes)
@@ -449,7 +444,7 @@ mod tests {
             let index = TimeIndex::from_bytes(offset(100), builder.unwritten()).unwrap();
             let scanned = index.iter().rfind(|entry| entry.timestamp <= at(target));
             prop_assert_eq!(index.lookup(at(target)), scanned);
-            prop_assert_eq!(builder.lookup(at(target)), scanned);
+            prop_assert_eq!(builder.snapshot().lookup(at(target)), scanned);
             let below: Vec<_> = index.iter().filter(|entry| entry.offset < offset(target)).collect();
             builder.truncate_to(offset(target));
             prop_assert_eq!(builder.snapshot().iter().collect::<Vec<_>>(), below);

@@ -212,7 +212,7 @@ impl Log {
         self.context.storage.sync_dir(&self.context.folder).context("sync", &self.context.folder)?;
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
-        let producers = recovery::load_producers(&self.context, &segments, cut.log_end)?;
+        let producers = recovery::load_producers(&self.context, &segments, cut.log_end, now)?;
         let mut state = self.state.lock();
         state.producers = producers;
         let high_watermark = state.high_watermark;

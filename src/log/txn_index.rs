@@ -118,12 +118,6 @@ impl TransactionIndex {
         }
         false
     }
-
-    /// How many bytes of the file remain when the log is truncated to `target`: all entries before the first whose marker
-    /// is at or above it.
-    pub(crate) fn len_below(&self, target: Offset) -> u64 {
-        (self.entries.partition_point(|entry| entry.last_offset < target) * ENTRY_BYTES) as u64
-    }
 }
 
 impl fmt::Debug for TransactionIndex {
@@ -225,12 +219,6 @@ mod tests {
         assert_eq!(collect(10, 25), (vec![3], true));
         assert_eq!(collect(10, 40), (vec![3], false));
         assert_eq!(collect(31, 40), (vec![], false));
-    }
-
-    #[test]
-    fn truncation_keeps_the_entries_whose_marker_stays() {
-        let index = index(&[aborted(1, 0, 4, 3), aborted(2, 3, 9, 10)]);
-        assert_eq!([0, 4, 5, 9, 10].map(|target| index.len_below(offset(target))), [0, 0, 34, 34, 68]);
     }
 
     #[test]

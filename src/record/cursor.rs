@@ -38,10 +38,6 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
-    pub(crate) const fn is_at_end(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// The next `count` bytes. Nothing is consumed on failure.
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(|| self.truncated(count))?;
@@ -102,21 +98,12 @@ impl<'a> Writer<'a> {
         Writer { buffer }
     }
 
-    /// Bytes in the buffer, including those that were there before this writer.
-    pub(crate) const fn position(&self) -> usize {
-        self.buffer.len()
-    }
-
     pub(crate) fn put_bytes(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     pub(crate) fn put_u8(&mut self, value: u8) {
         self.buffer.push(value);
-    }
-
-    pub(crate) fn put_i8(&mut self, value: i8) {
-        self.buffer.push(value.cast_unsigned());
     }
 
     put! {
@@ -138,7 +125,7 @@ mod tests {
         let mut buffer = Vec::new();
         let mut writer = Writer::new(&mut buffer);
         writer.put_u8(0xfe);
-        writer.put_i8(-2);
+        writer.put_u8(0xfd);
         writer.put_u16(0xfedc);
         writer.put_i16(-3);
         writer.put_u32(0xfedc_ba98);
@@ -146,16 +133,14 @@ mod tests {
         writer.put_u64(0xfedc_ba98_7654_3210);
         writer.put_i64(-5);
         writer.put_bytes(b"end");
-        assert_eq!(writer.position(), 33);
 
         let mut reader = Reader::new(&buffer);
-        assert_eq!((reader.u8().unwrap(), reader.i8().unwrap()), (0xfe, -2));
+        assert_eq!((reader.u8().unwrap(), reader.i8().unwrap()), (0xfe, -3));
         assert_eq!((reader.u16().unwrap(), reader.i16().unwrap()), (0xfedc, -3));
         assert_eq!((reader.u32().unwrap(), reader.i32().unwrap()), (0xfedc_ba98, -4));
         assert_eq!((reader.u64().unwrap(), reader.i64().unwrap()), (0xfedc_ba98_7654_3210, -5));
         assert_eq!((reader.position(), reader.remaining()), (30, 3));
         assert_eq!(reader.take(3).unwrap(), b"end");
-        assert!(reader.is_at_end());
     }
 
     #[test]

@@ -48,6 +48,8 @@
 //! assert_eq!(batch.bytes()[61..], [0x10, 0, 0, 0, 2, b'k', 2, b'v', 0]);
 //! # Ok::<(), logstead::Error>(())
 //! ```
+//!
+//! [P]: crate
 
 mod builder;
 mod built;

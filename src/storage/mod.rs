@@ -21,6 +21,8 @@
 //! doubt for ever: a second sync that returns `Ok` proves nothing, so the engine never retries one. Any call may fail
 //! with any error and may have had its effect or not. Reads may return damaged bytes: everything that is read is
 //! checked.
+//!
+//! [P]: crate
 
 mod atomic_file;
 mod mapping;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - A thread takes locks in strictly ascending [`Rank`], hence never two of one rank.
 //! - It waits on a [`Condition`] while it holds no other ranked lock.
-//! - It syncs a file while it holds none but [`Rank::LogMaintenance`] ([`check_sync_allowed`]).
+//! - It syncs a file while it holds no lock but a token, [`Rank::DirectoryFiles`] or lower ([`check_sync_allowed`]).
 //!
 //! A debug build keeps the ranks that a thread holds in a thread-local list and asserts all three; a release build keeps
 //! nothing. Unlike the standard library's locks these are not poisoned: whoever can unwind while it holds one leaves the
@@ -72,11 +72,6 @@ impl<T> RankedMutex<T> {
             guard: self.mutex.lock(),
         }
     }
-
-    /// The value.
-    pub(crate) fn into_inner(self) -> T {
-        self.mutex.into_inner()
-    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for RankedMutex<T> {
@@ -131,12 +126,6 @@ impl Condition {
         self.0.wait(&mut guard.guard);
     }
 
-    /// As [`wait`](Self::wait), for `timeout` at most; returns whether the time ran out.
-    pub(crate) fn wait_timeout<T>(&self, guard: &mut RankedGuard<'_, T>, timeout: Duration) -> bool {
-        guard.check_alone();
-        self.0.wait_for(&mut guard.guard, timeout).timed_out()
-    }
-
     /// Blocks while `waiting` says so, for `timeout` in all; returns whether it still said so at the end.
     pub(crate) fn wait_while_timeout<T>(
         &self,
@@ -168,10 +157,10 @@ impl<T> RankedGuard<'_, T> {
     }
 }
 
-/// Asserts, in debug builds, that this thread may sync a file: it holds no ranked lock but [`Rank::LogMaintenance`].
+/// Asserts, in debug builds, that this thread may sync a file: it holds no ranked lock but tokens.
 pub(crate) fn check_sync_allowed() {
     #[cfg(debug_assertions)]
-    held::check_none("sync a file", |rank| rank != Rank::LogMaintenance);
+    held::check_none("sync a file", |rank| rank > Rank::DirectoryFiles);
 }
 
 /// Asserts, in debug builds, that this thread holds no ranked lock; `doing` is the verb phrase of the message.
@@ -260,7 +249,7 @@ mod tests {
         let second = high.lock();
         *first += *second;
         drop((first, second));
-        assert_eq!(low.into_inner(), 3);
+        assert_eq!(*low.lock(), 3);
     }
 
     #[test]
@@ -285,7 +274,6 @@ mod tests {
         let (low, _) = pair();
         let condition = Condition::new();
         let mut guard = low.lock();
-        assert!(condition.wait_timeout(&mut guard, Duration::from_nanos(1)));
         assert!(condition.wait_while_timeout(&mut guard, Duration::from_nanos(1), |value| *value == 1));
         assert!(!condition.wait_while_timeout(&mut guard, Duration::MAX, |value| *value == 0));
     }
@@ -331,7 +319,7 @@ mod tests {
         fn waiting_with_another_lock_panics() {
             let (low, high) = pair();
             let _low = low.lock();
-            Condition::new().wait_timeout(&mut high.lock(), Duration::from_nanos(1));
+            Condition::new().wait_while_timeout(&mut high.lock(), Duration::from_nanos(1), |_| true);
         }
 
         #[test]

@@ -72,8 +72,8 @@ pub(crate) fn open(
     let manifest = read_manifest(&*storage, path)?;
     let identity = settle_identity(&*storage, path, manifest.as_ref(), expected, rng)?;
     let files = FolderFiles { storage, path: path.to_path_buf(), identity };
-    let mut report = DirectoryReport::default();
-    report.was_clean = files.read_text(CLEAN_FILE)?.is_some_and(|bytes| clean_shutdown::decode(&bytes).is_ok());
+    let was_clean = files.read_text(CLEAN_FILE)?.is_some_and(|bytes| clean_shutdown::decode(&bytes).is_ok());
+    let mut report = DirectoryReport { was_clean, ..DirectoryReport::default() };
     let manifest = files.check_owner(manifest, &mut report)?;
     let mut partitions = files.load_partitions(manifest.as_ref(), &mut report)?;
     let witness_path = file_in(path, WITNESS_FILE);

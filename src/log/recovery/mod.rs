@@ -144,7 +144,7 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     segments.push(active.segment().clone());
     let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
     epochs_changed |= epochs.truncate_from_end(log_end) | epochs.truncate_from_start(log_start);
-    let producers = producers::load(context, &segments, log_end)?;
+    let producers = producers::load(context, &segments, log_end, now)?;
     let durable = DurablePoint {
         segment_base: active.base_offset(),
         position: active.position(),

@@ -1,5 +1,7 @@
 //! [S] Producer state after opening or truncating: the newest snapshot, and the batches behind it replayed.
 
+use std::time::Duration;
+
 use crate::error::{IoContext, Result};
 use crate::log::append::facts_of;
 use crate::log::layout::SegmentFile;
@@ -9,10 +11,14 @@ use crate::log::scan::BatchScanner;
 use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::storage::{publish, read_file, remove_published};
+use crate::time::Now;
 use crate::types::Offset;
 
+/// A producer without an open transaction is forgotten after this time without a batch (Kafka: `producer.id.expiration.ms`).
+const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived.
-pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset) -> Result<ProducerStates> {
+pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset, now: Now) -> Result<ProducerStates> {
     let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
     let mut snapshots: Vec<Offset> = entries
         .iter()
@@ -33,7 +39,9 @@ pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset) 
         }
     }
     let (from, states) = start;
-    replay(context, segments, from, log_end, states)
+    let mut states = replay(context, segments, from, log_end, states)?;
+    states.expire(now.wall, PRODUCER_EXPIRATION);
+    Ok(states)
 }
 
 /// Applies the batches of `[from, upto)` to producer state as of `from`, and brings the transaction indexes of their

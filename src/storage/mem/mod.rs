@@ -30,6 +30,7 @@ use super::{
     SyncMode, parent_of,
 };
 use crate::error::{Error, IoContext, Result};
+use crate::sync::{Rank, RankedGuard, RankedMutex, check_sync_allowed};
 use crate::types::Timestamp;
 use file::{Edit, FILE_BYTES_MAX, FileNode};
 use operation::Call;
@@ -44,8 +45,7 @@ pub use operation::OperationKind;
 #[cfg(not(any(test, feature = "testkit")))]
 use operation::OperationKind;
 
-#[allow(clippy::disallowed_types, reason = "one innermost mutex around a model, below every ranked lock of the engine")]
-type Shared = Arc<parking_lot::Mutex<State>>;
+type Shared = Arc<RankedMutex<State>>;
 
 /// A file system in memory. Clones are handles to the same one.
 ///
@@ -63,15 +63,21 @@ type Shared = Arc<parking_lot::Mutex<State>>;
 /// assert_eq!(storage.clone().list(Path::new("/data"))?.len(), 1);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemStorage {
     shared: Shared,
+}
+
+impl Default for MemStorage {
+    fn default() -> MemStorage {
+        MemStorage::new()
+    }
 }
 
 impl MemStorage {
     /// An empty file system without a limit of space.
     pub fn new() -> MemStorage {
-        MemStorage::default()
+        MemStorage::with_state(State::default())
     }
 
     /// Limits the bytes of all files that have a name or are open. Existing files stay, however many they are.
@@ -81,17 +87,16 @@ impl MemStorage {
         self.state().capacity = bytes;
     }
 
-    #[cfg(any(test, feature = "testkit"))]
     fn with_state(state: State) -> MemStorage {
-        MemStorage { shared: Arc::new(state.into()) }
+        MemStorage { shared: Arc::new(RankedMutex::new(Rank::StorageRegistry, state)) }
     }
 
-    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+    fn state(&self) -> RankedGuard<'_, State> {
         self.shared.lock()
     }
 
     /// The state, unless the test kit has stopped everything.
-    fn running(&self) -> io::Result<parking_lot::MutexGuard<'_, State>> {
+    fn running(&self) -> io::Result<RankedGuard<'_, State>> {
         let state = self.state();
         state.kit.check_running()?;
         Ok(state)
@@ -192,6 +197,7 @@ impl Storage for MemStorage {
     }
 
     fn sync_dir(&self, folder: &Path) -> io::Result<()> {
+        check_sync_allowed();
         let mut state = self.running()?;
         let inode = state.resolve(folder)?;
         state.entries(inode)?;
@@ -341,6 +347,7 @@ impl StorageFile for MemFile {
     }
 
     fn sync(&self, mode: SyncMode) -> io::Result<()> {
+        check_sync_allowed();
         let mut state = self.storage.running()?;
         let verdict = state.kit.admit(self.call(OperationKind::Sync, 0, 0));
         if verdict.applies {

@@ -16,14 +16,12 @@ use std::path::{Path, PathBuf};
 use super::super::{FileIdentity, LockGuard, OpenMode, parent_of};
 use super::{identity_of, open_file};
 use crate::error::{Error, IoContext, Result};
-
-#[allow(clippy::disallowed_types, reason = "a process-wide registry below every ranked lock of the engine")]
-type Registry = parking_lot::Mutex<BTreeMap<FileIdentity, u32>>;
+use crate::sync::{Rank, RankedMutex};
 
 /// The locks that this process holds, and the process that took each: after a fork that is the parent.
 ///
 /// It is process-wide because fcntl locks are: two `OsStorage` values in one process share them.
-static HELD: Registry = Registry::new(BTreeMap::new());
+static HELD: RankedMutex<BTreeMap<FileIdentity, u32>> = RankedMutex::new(Rank::StorageRegistry, BTreeMap::new());
 
 /// A lock that is held.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use super::{
     SyncMode,
 };
 use crate::error::Result;
+use crate::sync::check_sync_allowed;
 use crate::types::Timestamp;
 
 /// The file systems of this machine. It has no state: all values are the same storage.
@@ -92,6 +93,7 @@ impl Storage for OsStorage {
     }
 
     fn sync_dir(&self, folder: &Path) -> io::Result<()> {
+        check_sync_allowed();
         sync_dir(folder)
     }
 
@@ -157,6 +159,7 @@ impl StorageFile for OsFile {
     }
 
     fn sync(&self, mode: SyncMode) -> io::Result<()> {
+        check_sync_allowed();
         match mode {
             SyncMode::Data => self.file.sync_data(),
             SyncMode::All => self.file.sync_all(),
