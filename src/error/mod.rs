@@ -420,6 +420,9 @@ impl Error {
 pub(crate) trait IoContext<T> {
     /// Names the operation (a verb phrase that fits "cannot ... PATH") and the file.
     fn context(self, operation: &'static str, path: &Path) -> Result<T>;
+
+    /// Of a sync. Whatever its cause, a failed sync leaves the content in doubt: running out of space is no exception.
+    fn sync_context(self, path: &Path) -> Result<T>;
 }
 
 impl<T> IoContext<T> for io::Result<T> {
@@ -430,6 +433,10 @@ impl<T> IoContext<T> for io::Result<T> {
             }
             _ => Error::Io { operation, path: path.to_path_buf(), source: Arc::new(source) },
         })
+    }
+
+    fn sync_context(self, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Io { operation: "sync", path: path.to_path_buf(), source: Arc::new(source) })
     }
 }
 

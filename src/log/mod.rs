@@ -369,7 +369,6 @@ impl Log {
             starts_inside: state.log_start > first_base,
             high_watermark: state.high_watermark,
             recovery_point: state.recovery_point,
-            witness: None,
         }
     }
 }

@@ -31,8 +31,8 @@ use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 /// Name of the witness in its data folder.
 pub(crate) const WITNESS_FILE: &str = "logstead.witness";
-/// Bytes of one slot.
-pub(crate) const SLOT_BYTES: u64 = 1024;
+/// Bytes of one slot: two blocks, written in turn.
+pub(crate) const SLOT_BYTES: usize = 2 * BLOCK_BYTES;
 /// Bytes of one block: a disk sector, the unit that is written wholly or not at all.
 pub(crate) const BLOCK_BYTES: usize = 512;
 
@@ -164,19 +164,8 @@ pub struct WitnessSlot {
 /// ```
 pub fn decode_witness(bytes: &[u8]) -> (Vec<WitnessSlot>, Vec<u32>) {
     let (mut slots, mut damaged) = (Vec::new(), Vec::new());
-    let slot_bytes = usize::try_from(SLOT_BYTES).unwrap_or(usize::MAX);
-    for (slot, chunk) in (0u32..).zip(bytes.chunks(slot_bytes)).skip(1) {
-        let blocks = chunk.chunks(BLOCK_BYTES).map(Witness::from_block);
-        let (mut best, mut seen_damage) = (None::<Witness>, false);
-        for block in blocks {
-            match block {
-                Ok(Some(witness)) if best.as_ref().is_none_or(|best| witness.generation > best.generation) => {
-                    best = Some(witness);
-                }
-                Ok(_) => {}
-                Err(_) => seen_damage = true,
-            }
-        }
+    for (slot, chunk) in (0u32..).zip(bytes.chunks(SLOT_BYTES)).skip(1) {
+        let (best, seen_damage) = newest_block(chunk);
         match best {
             Some(witness) => slots.push(WitnessSlot { slot, witness }),
             None if seen_damage => damaged.push(slot),
@@ -186,9 +175,24 @@ pub fn decode_witness(bytes: &[u8]) -> (Vec<WitnessSlot>, Vec<u32>) {
     (slots, damaged)
 }
 
+/// The valid block of a slot with the highest generation, and whether a damaged one was passed over.
+pub(crate) fn newest_block(slot: &[u8]) -> (Option<Witness>, bool) {
+    let (mut best, mut seen_damage) = (None::<Witness>, false);
+    for block in slot.chunks(BLOCK_BYTES) {
+        match Witness::from_block(block) {
+            Ok(Some(witness)) if best.as_ref().is_none_or(|best| witness.generation > best.generation) => {
+                best = Some(witness);
+            }
+            Ok(_) => {}
+            Err(_) => seen_damage = true,
+        }
+    }
+    (best, seen_damage)
+}
+
 /// Where the block with this generation stands in the file.
 pub(crate) fn block_position(slot: u32, generation: u64) -> u64 {
-    u64::from(slot) * SLOT_BYTES + (generation % 2) * BLOCK_BYTES as u64
+    u64::from(slot) * SLOT_BYTES as u64 + (generation % 2) * BLOCK_BYTES as u64
 }
 
 fn truncated(needed: usize, available: usize) -> Damage {

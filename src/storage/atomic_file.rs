@@ -79,7 +79,7 @@ fn write_temporary(storage: &dyn Storage, temporary: &Path, bytes: &[u8]) -> Res
     }
     .context("create", temporary)?;
     file.write_all_at(0, bytes).context("write", temporary)?;
-    file.sync(SyncMode::All).context("sync", temporary)
+    file.sync(SyncMode::All).sync_context(temporary)
 }
 
 /// The name that the new content has until it is complete.

@@ -14,7 +14,7 @@ use crate::log::directory::{DirectoryReport, PartitionFacts, file_in};
 use crate::log::manifest::{FORMAT, MANIFEST_FILE, Manifest, ManifestPartition};
 use crate::log::properties::FolderIdentity;
 use crate::log::seal::FileSum;
-use crate::log::witness::{WITNESS_FILE, decode_witness};
+use crate::log::witness::{SLOT_BYTES, WITNESS_FILE, Witness, decode_witness, newest_block};
 use crate::rng::Rng;
 use crate::storage::{EntryKind, LockGuard, OpenMode, Storage, StorageFile, publish, read_file, remove_published};
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
@@ -96,7 +96,7 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             storage.create_dir(path).context("create", path)?;
             let parent = crate::storage::parent_of(path);
-            return storage.sync_dir(&parent).context("sync", &parent);
+            return storage.sync_dir(&parent).sync_context(&parent);
         }
         Err(error) => return Err(error).context("list", path),
     };
@@ -162,6 +162,14 @@ fn settle_identity(
         }
         _ => Ok(identity),
     }
+}
+
+/// What a slot of the witness says now; `None` when it was never written, or nothing in it is valid.
+pub(crate) fn read_slot(witness_file: &Arc<dyn StorageFile>, slot: u32) -> Result<Option<Witness>> {
+    let mut bytes = [0; SLOT_BYTES];
+    let read = witness_file.read_full_at(u64::from(slot) * SLOT_BYTES as u64, &mut bytes);
+    let read = read.context("read", witness_file.path())?;
+    Ok(newest_block(bytes.get(..read).unwrap_or_default()).0)
 }
 
 /// A random id of 16 bytes.
@@ -251,10 +259,10 @@ impl FolderFiles {
         Ok(partitions)
     }
 
-    /// Adds what the witness says; returns the first slot that is free.
+    /// Adds the slots that the witness names; returns the first one that is free.
     fn load_witness(&self, partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, is_new: bool) -> Result<u32> {
         if is_new {
-            self.storage.sync_dir(&self.path).context("sync", &self.path)?;
+            self.storage.sync_dir(&self.path).sync_context(&self.path)?;
         }
         let bytes = self.read_text(WITNESS_FILE)?.unwrap_or_default();
         let (slots, damaged) = decode_witness(&bytes);
@@ -263,7 +271,6 @@ impl FolderFiles {
             last = last.max(found.slot);
             let facts = partitions.entry(found.witness.tp.clone()).or_default();
             facts.slot = Some(found.slot);
-            facts.witness = Some(found.witness);
         }
         let listed = partitions.values().filter_map(|facts| facts.slot).max().unwrap_or(0);
         Ok(last.max(listed).saturating_add(1))

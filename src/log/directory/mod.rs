@@ -18,7 +18,6 @@ use crate::log::recovery::{self, Known};
 use crate::log::segment::LogContext;
 use crate::log::slice::BufferPool;
 use crate::log::state::WitnessWriter;
-use crate::log::witness::Witness;
 use crate::log::{Log, NewLog, flush, partition_metadata};
 use crate::rng::Rng;
 use crate::storage::{EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish, read_file};
@@ -289,7 +288,6 @@ pub(crate) struct PartitionFacts {
     pub(crate) starts_inside: bool,
     pub(crate) high_watermark: Offset,
     pub(crate) recovery_point: Offset,
-    pub(crate) witness: Option<Witness>,
 }
 
 impl DirectoryCore {
@@ -342,16 +340,19 @@ impl DirectoryCore {
             state.partitions.entry(tp.clone()).or_default().slot = Some(slot);
             (facts, slot, state.rng.split("log"))
         };
-        let witness = facts.witness.clone().filter(|witness| witness.topic_id == topic_id);
+        let stored = files::read_slot(&self.witness_file, slot)?;
+        let is_new_slot = stored.is_none();
+        let generation = stored.as_ref().map_or(0, |witness| witness.generation);
+        // The witness is written after every change and synced before every checkpoint: where it speaks, it is newer.
+        let witness = stored.filter(|witness| witness.topic_id == topic_id && witness.tp == *tp);
         let known = Known {
             recovery_point: facts.recovery_point,
-            log_start: witness.as_ref().map_or(Offset::ZERO, |witness| witness.log_start).max(facts.log_start),
-            high_watermark: witness.as_ref().map_or(Offset::ZERO, |w| w.high_watermark).max(facts.high_watermark),
+            log_start: witness.as_ref().map_or(facts.log_start, |witness| witness.log_start),
+            high_watermark: witness.as_ref().map_or(facts.high_watermark, |witness| witness.high_watermark),
             is_clean: self.report.was_clean && !self.was_used(tp),
             is_foreign: had_log && witness.is_none() && facts.topic_id != Some(topic_id),
             witness,
         };
-        let generation = known.witness.as_ref().map_or(0, |witness| witness.generation);
         let context = Arc::new(LogContext { storage, folder, tp: tp.clone(), topic_id, config });
         let opened = recovery::open(&context, &known, now, &mut rng)?;
         let log = Log::start(NewLog {
@@ -363,9 +364,9 @@ impl DirectoryCore {
             witness: WitnessWriter::new(Arc::clone(&self.witness_file), slot, generation),
             rng,
         })?;
-        if facts.witness.is_none() {
+        if is_new_slot {
             // The slot's first block: from here on the witness must know the partition even after a power cut.
-            self.witness_file.sync(SyncMode::All).context("sync", self.witness_file.path())?;
+            self.witness_file.sync(SyncMode::All).sync_context(self.witness_file.path())?;
         }
         self.state.lock().partitions.entry(tp.clone()).or_default().topic_id = Some(topic_id);
         Ok(Arc::new(log))
@@ -385,7 +386,7 @@ impl DirectoryCore {
             })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 storage.create_dir(folder).context("create", folder)?;
-                storage.sync_dir(&self.files.path).context("sync", &self.files.path)?;
+                storage.sync_dir(&self.files.path).sync_context(&self.files.path)?;
                 Ok(false)
             }
             Err(error) => Err(error).context("list", folder),
@@ -437,7 +438,7 @@ impl DirectoryCore {
             let none_dropped = state.logs.values().all(|log| log.strong_count() > 0);
             (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
         };
-        self.witness_file.sync(SyncMode::All).context("sync", self.witness_file.path())?;
+        self.witness_file.sync(SyncMode::All).sync_context(self.witness_file.path())?;
         self.files.write_checkpoints(&partitions)?;
         if is_closing && all_sound && is_complete {
             self.files.mark_clean()?;
