@@ -84,6 +84,9 @@ impl FlushTicket {
             file.write_all_at(*position, tail).context("append to", file.path())?;
             file.sync(SyncMode::Data).sync_context(file.path())?;
         }
+        if self.upto == Offset::ZERO {
+            return Ok(());
+        }
         publish(&*self.context.storage, &self.context.path(SegmentFile::Snapshot, self.upto), &checkpoint.snapshot)
     }
 }
@@ -108,6 +111,9 @@ impl Log {
     }
 
     pub(crate) fn flush_as(&self, kind: FlushKind) -> Result<Offset> {
+        if kind == FlushKind::Sync && self.state.lock().is_flushed(&self.epoch_file) {
+            return Ok(self.synced_offset());
+        }
         let ticket = self.begin(kind)?;
         let result = ticket.run();
         self.complete_flush(ticket, result)
@@ -183,13 +189,14 @@ impl Log {
         state.sealing.retain(|waiting| !ticket.sealing.iter().any(|done| Arc::ptr_eq(waiting, done)));
         state.names_synced = state.names_synced.max(ticket.sync_names.unwrap_or(0));
         let mut stale_snapshot = None;
-        if ticket.checkpoint.is_some() && ticket.upto > state.recovery_point {
+        let is_checkpoint = ticket.checkpoint.is_some() && ticket.upto > state.recovery_point;
+        if is_checkpoint {
             stale_snapshot = self.stale_snapshot(&state, ticket.upto);
             state.recovery_point = ticket.upto;
             state.bytes_since_checkpoint = 0;
         }
-        if ticket.upto > state.synced {
-            state.synced = ticket.upto;
+        if is_checkpoint || ticket.upto > state.synced {
+            state.synced = state.synced.max(ticket.upto);
             state.write_witness(&self.context, ticket.durable).inspect_err(|error| state.go_offline(error))?;
         }
         let synced = state.synced;

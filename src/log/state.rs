@@ -11,6 +11,7 @@ use crate::error::{Corrupt, Error, IoContext, Result};
 use crate::log::active::ActiveSegment;
 use crate::log::checkpoint;
 use crate::log::epoch_cache::EpochCache;
+use crate::log::epoch_file::EpochFile;
 use crate::log::producer_state::ProducerStates;
 use crate::log::sealing::SealingSegment;
 use crate::log::segment::{LogContext, Segment};
@@ -103,6 +104,15 @@ impl LogState {
         self.active.next_offset()
     }
 
+    /// Whether a flush would find nothing to do.
+    pub(crate) fn is_flushed(&self, epoch_file: &EpochFile) -> bool {
+        matches!(self.availability, Availability::Open)
+            && self.synced == self.log_end()
+            && self.sealing.is_empty()
+            && self.names_created == self.names_synced
+            && !epoch_file.is_behind(self.epochs_version)
+    }
+
     /// How far the high watermark may go.
     pub(crate) fn high_watermark_limit(&self, durability: Durability) -> Offset {
         match durability {
@@ -150,6 +160,7 @@ impl LogState {
             synced_offset: self.synced,
             segment_base: durable.segment_base,
             synced_position: durable.position,
+            recovery_point: self.recovery_point,
             last_batch_crc: durable.last_batch_crc,
             has_gaps: self.has_gaps,
         };

@@ -21,8 +21,9 @@
 //! | 56 | 8 | synced offset: the first offset that is not durable |
 //! | 64 | 8 | base offset of the segment that holds the synced position |
 //! | 72 | 8 | synced position: bytes of that segment that are durable |
-//! | 80 | 2 | length of the topic name |
-//! | 82 | 249 | topic name |
+//! | 80 | 8 | recovery point: the offset that recovery may start from |
+//! | 88 | 2 | length of the topic name |
+//! | 90 | 249 | topic name |
 //! | 508 | 4 | CRC-32 of bytes 0 to 507 |
 
 use crate::error::{Damage, Error, Result};
@@ -60,6 +61,8 @@ pub struct Witness {
     pub segment_base: Offset,
     /// Durable bytes of that segment.
     pub synced_position: u64,
+    /// The recovery point: everything below is durable, indexed and covered by a producer snapshot.
+    pub recovery_point: Offset,
     /// The checksum field of the batch that ends at `synced_position`; 0 when the segment holds none.
     pub last_batch_crc: u32,
     /// Whether the log has offset gaps (compacted, or truncated by Kafka inside a batch).
@@ -83,6 +86,7 @@ impl Witness {
         writer.put_i64(self.synced_offset.get());
         writer.put_i64(self.segment_base.get());
         writer.put_u64(self.synced_position);
+        writer.put_i64(self.recovery_point.get());
         let name = self.tp.topic.as_str().as_bytes();
         writer.put_u16(u16::try_from(name.len()).unwrap_or(0));
         writer.put_bytes(name);
@@ -121,11 +125,12 @@ impl Witness {
         let topic_id = TopicId::from_bytes(reader.array()?);
         let partition = PartitionId::new(reader.i32()?);
         let last_batch_crc = reader.u32()?;
-        let mut offset = || -> Result<Offset> {
-            Offset::new(reader.i64()?).ok_or_else(|| Error::corrupt(40, Damage::Structure("a negative offset")))
-        };
-        let (log_start, high_watermark, synced_offset, segment_base) = (offset()?, offset()?, offset()?, offset()?);
+        let log_start = offset(&mut reader)?;
+        let high_watermark = offset(&mut reader)?;
+        let synced_offset = offset(&mut reader)?;
+        let segment_base = offset(&mut reader)?;
         let synced_position = reader.u64()?;
+        let recovery_point = offset(&mut reader)?;
         let name_len = usize::from(reader.u16()?);
         let name = std::str::from_utf8(reader.take(name_len)?).ok().and_then(|name| TopicName::new(name).ok());
         let (Some(topic), Some(partition)) = (name, partition) else {
@@ -140,6 +145,7 @@ impl Witness {
             synced_offset,
             segment_base,
             synced_position,
+            recovery_point,
             last_batch_crc,
             has_gaps,
         }))
@@ -195,6 +201,10 @@ pub(crate) fn block_position(slot: u32, generation: u64) -> u64 {
     u64::from(slot) * SLOT_BYTES as u64 + (generation % 2) * BLOCK_BYTES as u64
 }
 
+fn offset(reader: &mut Reader<'_>) -> Result<Offset> {
+    Offset::new(reader.i64()?).ok_or_else(|| Error::corrupt(40, Damage::Structure("a negative offset")))
+}
+
 fn truncated(needed: usize, available: usize) -> Damage {
     Damage::Truncated { needed: needed as u64, available: available as u64 }
 }
@@ -213,6 +223,7 @@ mod tests {
             synced_offset: Offset::from(100),
             segment_base: Offset::from(50),
             synced_position: 4096,
+            recovery_point: Offset::from(80),
             last_batch_crc: 0xdead_beef,
             has_gaps: true,
         }

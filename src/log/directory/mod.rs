@@ -346,7 +346,7 @@ impl DirectoryCore {
         // The witness is written after every change and synced before every checkpoint: where it speaks, it is newer.
         let witness = stored.filter(|witness| witness.topic_id == topic_id && witness.tp == *tp);
         let known = Known {
-            recovery_point: facts.recovery_point,
+            recovery_point: witness.as_ref().map_or(facts.recovery_point, |witness| witness.recovery_point),
             log_start: witness.as_ref().map_or(facts.log_start, |witness| witness.log_start),
             high_watermark: witness.as_ref().map_or(facts.high_watermark, |witness| witness.high_watermark),
             is_clean: self.report.was_clean && !self.was_used(tp),
