@@ -268,7 +268,7 @@ impl ActiveSegment {
             Some(file) => Arc::clone(file),
             None => self.context.storage.open(&path, OpenMode::Create).context("create", &path)?,
         };
-        let known = self.segment.aborted_transactions()?.len() as u64;
+        let known = self.segment.aborted_count()? as u64;
         file.write_all_at(known * txn_index::ENTRY_BYTES as u64, &txn_index::encode(&entry))
             .context("append to", &path)?;
         self.files.transaction_index = Some(file);

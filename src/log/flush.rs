@@ -196,8 +196,11 @@ impl Log {
             state.bytes_since_checkpoint = 0;
         }
         if is_checkpoint || ticket.upto > state.synced {
+            // An overlapping flush that began later may have finished first: its position goes with its offset.
+            let is_newest = ticket.upto >= state.synced;
+            let durable = if is_newest { ticket.durable } else { state.witness.durable() };
             state.synced = state.synced.max(ticket.upto);
-            state.write_witness(&self.context, ticket.durable).inspect_err(|error| state.go_offline(error))?;
+            state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
         }
         let synced = state.synced;
         self.published.lock().synced = synced;

@@ -337,6 +337,14 @@ impl Segment {
         }
     }
 
+    /// How many aborted transactions the segment has.
+    pub(crate) fn aborted_count(&self) -> Result<usize> {
+        if let Some(aborted) = &self.inner.state.lock().aborted {
+            return Ok(aborted.len());
+        }
+        Ok(self.aborted_transactions()?.len())
+    }
+
     /// An abort marker was appended.
     pub(crate) fn on_aborted(&self, entry: AbortedTransaction) {
         self.inner.state.lock().aborted.get_or_insert_default().push(entry);
