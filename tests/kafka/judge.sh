@@ -82,7 +82,7 @@ join_with_commas() {
 }
 
 # Totals over all judged folders.
-files=0 batches=0 records=0 index_entries=0 time_entries=0 passed=0 failed=0
+files=0 batches=0 records=0 index_entries=0 time_entries=0 aborted=0 producers=0 passed=0 failed=0
 
 # run_mode NAME FILE_COUNT OPTION... : one run over the folder's files; prints its complaints, succeeds when there are none.
 # Expects `name`, `out` and the current folder to be set by `judge_folder`.
@@ -98,11 +98,12 @@ run_mode() {
     *) cat "$out/$mode.err" ;;
     esac >>"$complaints"
     # On stdout, lines of records start with a bar and hold the user's data: they prove nothing.
-    grep -v '^| ' "$out/$mode.out" |
-        grep -iE 'mismatch|out of order|not found|isvalid: false|invalid bytes|non-consecutive|exception|corrupt|error' \
+    # They may also hold any byte, and grep gives up on what it takes for a binary file.
+    grep -av '^| ' "$out/$mode.out" |
+        grep -aiE 'mismatch|out of order|not found|isvalid: false|invalid bytes|non-consecutive|exception|corrupt|error' \
             >>"$complaints" || true
     local named
-    named=$(grep -c '^Dumping ' "$out/$mode.out" || true)
+    named=$(grep -ac '^Dumping ' "$out/$mode.out" || true)
     [ "$named" = "$count" ] || echo "$named of $count files were looked at" >>"$complaints"
     [ ! -s "$complaints" ]
 }
@@ -125,7 +126,8 @@ judge_folder() {
     fi
     passed=$((passed + 1))
     echo "pass $name: $file_count files, $batch_count batches, $record_count records," \
-        "$index_count index entries, $time_count time index entries"
+        "$index_count index entries, $time_count time index entries, $aborted_count aborted transactions," \
+        "$producer_count producers in snapshots"
 }
 
 judge_files() {
@@ -152,12 +154,13 @@ judge_files() {
             complaint="--index-sanity-check complains"
             return
         fi
-        # An empty index is only called empty; one that holds bytes must pass by name.
-        local sane index held=0
+        # An empty index need not pass; one that holds bytes must, by name.
+        local index sane=0 held=0
         for index in "${both[@]}"; do
-            if [ -s "$index" ]; then held=$((held + 1)); fi
+            [ -s "$index" ] || continue
+            held=$((held + 1))
+            if grep -qaxF "$index passed sanity check." "$out/sanity.out"; then sane=$((sane + 1)); fi
         done
-        sane=$(grep -c " passed sanity check\\.\$" "$out/sanity.out" || true)
         if [ "$sane" != "$held" ]; then
             complaint="only $sane of $held indexes passed the sanity check"
             return
@@ -174,16 +177,20 @@ judge_files() {
         complaint="a transaction index disagrees with its log"
         return
     fi
-    # Batches, records that their headers count, records shown, index entries, time index entries, logs with batches.
+    # Batches, records that their headers count, records shown, index entries, time index entries, aborted transactions,
+    # producers in snapshots, logs with batches.
     local counted logs_with_batches full=0 log
-    read -r batch_count counted record_count index_count time_count logs_with_batches < <(awk '
+    read -r batch_count counted record_count index_count time_count aborted_count producer_count logs_with_batches < <(awk '
         /^Dumping /              { in_log = /\.log$/; fresh = in_log }
         /^baseOffset: /          { batches++; for (i = 1; i < NF; i++) if ($i == "count:") counted += $(i + 1)
                                    if (fresh) { logs++; fresh = 0 } }
         /^\| offset: /           { records++ }
         /^offset: [0-9]+ position: / { entries++ }
         /^timestamp: [0-9]+ offset: / { times++ }
-        END { print batches + 0, counted + 0, records + 0, entries + 0, times + 0, logs + 0 }' "$out/dump.out")
+        /^version: .* lastStableOffset: / { aborted++ }
+        /^producerId: [0-9]+ producerEpoch: / { producers++ }
+        END { print batches + 0, counted + 0, records + 0, entries + 0, times + 0, aborted + 0, producers + 0, logs + 0 }' \
+        "$out/dump.out")
     for log in "${logs[@]}"; do
         if [ -s "$log" ]; then full=$((full + 1)); fi
     done
@@ -194,14 +201,30 @@ judge_files() {
     else
         files=$((files + file_count)) batches=$((batches + batch_count)) records=$((records + record_count))
         index_entries=$((index_entries + index_count)) time_entries=$((time_entries + time_count))
+        aborted=$((aborted + aborted_count)) producers=$((producers + producer_count))
     fi
 }
 
 report() {
     echo "kafka judge: judged $files files, $batches batches, $records records, $index_entries index entries," \
-        "$time_entries time index entries"
+        "$time_entries time index entries, $aborted aborted transactions, $producers producers in snapshots"
     echo "kafka judge: $passed passed, $failed failed"
     [ "$failed" = 0 ] && [ "$passed" != 0 ]
+}
+
+# The folders that the example writes must hold something of every kind, or a check had nothing to check.
+require_every_kind() {
+    local kind
+    for kind in index_entries time_entries aborted producers; do
+        [ "${!kind}" != 0 ] || {
+            echo "kafka judge: FAILED: nothing was judged of kind: $kind" >&2
+            return 1
+        }
+    done
+    [ -e "$written/.kafka_cleanshutdown" ] || {
+        echo "kafka judge: FAILED: the example did not leave its folder as after a clean stop" >&2
+        return 1
+    }
 }
 
 # add_to_byte FILE POSITION DELTA
@@ -264,7 +287,9 @@ case ${1:-} in
     exit 2
     ;;
 *)
+    every_kind=true
     if [ $# = 0 ]; then
+        every_kind=require_every_kind
         rm -rf "$written"
         mkdir -p "$written"
         (cd "$root" && cargo run -q --release -p logstead --example write_for_kafka -- "$written")
@@ -274,5 +299,6 @@ case ${1:-} in
         judge_folder "$folder" || true
     done
     report
+    $every_kind
     ;;
 esac
