@@ -11,7 +11,7 @@
 //! The text has no checksum, so reading is strict: whatever a complete file cannot hold is damage.
 //! Kafka: `CheckpointFile`, `OffsetCheckpointFile`, `LeaderEpochCheckpointFile`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::epoch_cache::EpochEntry;
 use crate::error::{Damage, Error, Result};
@@ -19,6 +19,8 @@ use crate::types::{LeaderEpoch, Offset, TopicPartition};
 
 /// The only version of the text.
 const VERSION: i64 = 0;
+/// The rule that most damaged lines break.
+const NO_ENTRY: &str = "a line of a checkpoint is not an entry";
 
 /// One offset a partition: recovery points, high watermarks, log starts.
 pub(crate) type OffsetCheckpoint = BTreeMap<TopicPartition, Offset>;
@@ -33,13 +35,33 @@ pub(crate) fn encode_offsets(offsets: &OffsetCheckpoint) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`] at the first line that is not what it must be, an illegal or repeated partition included.
 pub(crate) fn decode_offsets(bytes: &[u8]) -> Result<OffsetCheckpoint> {
-    let mut offsets = OffsetCheckpoint::new();
-    for (position, (tp, offset)) in decode(bytes, offset_entry)? {
-        if offsets.insert(tp, offset).is_some() {
-            return Err(Error::corrupt(position, Damage::Structure("a checkpoint names a partition twice")));
-        }
+    let (entries, damage) = decode_offset_checkpoint(bytes);
+    match damage {
+        None => Ok(entries.into_iter().collect()),
+        Some(damage) => Err(damage),
     }
-    Ok(offsets)
+}
+
+/// The entries of an offset checkpoint in the file's order, up to the first damage, and that damage.
+///
+/// ```
+/// use logstead::log::decode_offset_checkpoint;
+/// use logstead::types::{Offset, TopicPartition};
+///
+/// let orders = (TopicPartition::new("orders", 0)?, Offset::from(17));
+/// assert_eq!(decode_offset_checkpoint(b"0\n1\norders 0 17\n").0, [orders.clone()]);
+///
+/// let (readable, damage) = decode_offset_checkpoint(b"0\n2\norders 0 17\norders x\n");
+/// assert_eq!(readable, [orders]);
+/// assert!(damage.is_some());
+/// # Ok::<(), logstead::Error>(())
+/// ```
+pub fn decode_offset_checkpoint(bytes: &[u8]) -> (Vec<(TopicPartition, Offset)>, Option<Error>) {
+    let mut seen = BTreeSet::new();
+    decode(bytes, |line| {
+        let (tp, offset) = offset_entry(line).ok_or(NO_ENTRY)?;
+        if seen.insert(tp.clone()) { Ok((tp, offset)) } else { Err("a checkpoint names a partition twice") }
+    })
 }
 
 /// The text of a `leader-epoch-checkpoint`.
@@ -53,7 +75,33 @@ pub(crate) fn encode_epochs(entries: &[EpochEntry]) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`] at the first line that is not what it must be.
 pub(crate) fn decode_epochs(bytes: &[u8]) -> Result<Vec<EpochEntry>> {
-    Ok(decode(bytes, epoch_entry)?.into_iter().map(|(_, entry)| entry).collect())
+    match decode(bytes, |line| epoch_entry(line).ok_or(NO_ENTRY)) {
+        (entries, None) => Ok(entries),
+        (_, Some(damage)) => Err(damage),
+    }
+}
+
+/// The entries of a `leader-epoch-checkpoint`, up to the first damage, and that damage: an entry that does not ascend
+/// is some.
+///
+/// ```
+/// use logstead::log::decode_epoch_checkpoint;
+/// use logstead::types::Offset;
+///
+/// let (epochs, damage) = decode_epoch_checkpoint(b"0\n2\n0 0\n4 1000\n");
+/// assert_eq!(epochs.last().map(|entry| entry.start_offset), Some(Offset::from(1000)));
+/// assert!(damage.is_none());
+/// ```
+pub fn decode_epoch_checkpoint(bytes: &[u8]) -> (Vec<EpochEntry>, Option<Error>) {
+    let mut previous: Option<EpochEntry> = None;
+    decode(bytes, |line| {
+        let entry = epoch_entry(line).ok_or(NO_ENTRY)?;
+        let ascends = |previous: EpochEntry| previous.epoch < entry.epoch && previous.start_offset < entry.start_offset;
+        if !previous.replace(entry).is_none_or(ascends) {
+            return Err("leader epochs and their start offsets must ascend");
+        }
+        Ok(entry)
+    })
 }
 
 fn offset_entry(line: &str) -> Option<(TopicPartition, Offset)> {
@@ -79,10 +127,20 @@ fn encode(entries: impl ExactSizeIterator<Item = String>) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// All entries with the position of their line.
-fn decode<T>(bytes: &[u8], entry: impl Fn(&str) -> Option<T>) -> Result<Vec<(u64, T)>> {
+/// The entries up to the first damage, and that damage. `entry` names the rule that a line breaks.
+fn decode<T>(bytes: &[u8], entry: impl FnMut(&str) -> Result<T, &'static str>) -> (Vec<T>, Option<Error>) {
+    let mut entries = Vec::new();
+    let damage = decode_into(&mut entries, bytes, entry).err();
+    (entries, damage)
+}
+
+fn decode_into<T>(
+    entries: &mut Vec<T>,
+    bytes: &[u8],
+    mut entry: impl FnMut(&str) -> Result<T, &'static str>,
+) -> Result<()> {
     if bytes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let text =
         str::from_utf8(bytes).map_err(|error| damaged(error.valid_up_to() as u64, "a checkpoint is not text"))?;
@@ -92,15 +150,13 @@ fn decode<T>(bytes: &[u8], entry: impl Fn(&str) -> Option<T>) -> Result<Vec<(u64
         return Err(Error::corrupt(at, Damage::Magic { stored: version }));
     }
     let (count_at, count) = lines.expect_number("the second line of a checkpoint is not a count")?;
-    let mut entries = Vec::new();
     while let Some((position, line)) = lines.next_line()? {
-        let found = entry(line).ok_or_else(|| damaged(position, "a line of a checkpoint is not an entry"))?;
-        entries.push((position, found));
+        entries.push(entry(line).map_err(|rule| damaged(position, rule))?);
     }
     if i64::try_from(entries.len()) != Ok(count) {
         return Err(Error::corrupt(count_at, Damage::Length { stored: count }));
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// The lines of a text, each with its position in bytes.
@@ -213,6 +269,16 @@ mod tests {
         }
         assert!(decode_offsets(b"0\n1\n\xff 0 1\n").is_err());
         assert!(decode_epochs(b"0\n1\n-1 0\n").is_err());
+    }
+
+    #[test]
+    fn entries_before_the_damage_are_readable() {
+        let (read, damage) = decode_offset_checkpoint(b"0\n3\nb 0 7\na 0 1\nb 0 8\n");
+        assert_eq!(read.iter().map(|(tp, _)| tp.to_string()).collect::<Vec<_>>(), ["b-0", "a-0"]);
+        assert!(matches!(damage, Some(Error::Corrupt(corrupt)) if corrupt.position == 16));
+        let (read, damage) = decode_epoch_checkpoint(b"0\n3\n0 0\n4 9\n5 9\n");
+        assert_eq!(read, epochs(&[(0, 0), (4, 9)]));
+        assert!(matches!(damage, Some(Error::Corrupt(corrupt)) if corrupt.position == 12));
     }
 
     #[test]

@@ -15,13 +15,21 @@ pub(crate) fn encode(broker_epoch: Option<u64>) -> Vec<u8> {
     format!("{{\"version\":{VERSION},\"brokerEpoch\":{broker_epoch}}}").into_bytes()
 }
 
-/// Reads the file: the broker epoch under which the folder was closed, where it is known.
+/// The broker epoch in a `.kafka_cleanshutdown`, under which the folder was closed, where it is known.
 ///
 /// An empty file is what older versions of Kafka left, without an epoch. Other members with a number are skipped.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the text is not such an object, a member is repeated, or the version is not known.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Option<u64>> {
+///
+/// # Examples
+/// ```
+/// use logstead::log::decode_clean_shutdown;
+/// assert_eq!(decode_clean_shutdown(br#"{"version":0,"brokerEpoch":17}"#)?, Some(17));
+/// assert_eq!(decode_clean_shutdown(br#"{"version":0,"brokerEpoch":-1}"#)?, None);
+/// # Ok::<(), logstead::Error>(())
+/// ```
+pub fn decode(bytes: &[u8]) -> Result<Option<u64>> {
     if bytes.is_empty() {
         return Ok(None);
     }

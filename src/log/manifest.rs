@@ -24,7 +24,7 @@ use crate::log::seal::FileSum;
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// Name of the manifest in its data folder.
-pub(crate) const MANIFEST_FILE: &str = "logstead.manifest";
+pub const MANIFEST_FILE: &str = "logstead.manifest";
 /// The newest format of our own files that this version knows: the data folder's format stamp.
 pub const FORMAT: i64 = 1;
 

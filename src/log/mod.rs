@@ -56,15 +56,21 @@ use crate::sync::{CommitLane, Rank, RankedMutex};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 pub use append::AppendInfo;
+pub use checkpoint::{decode_epoch_checkpoint, decode_offset_checkpoint};
+pub use clean_shutdown::decode as decode_clean_shutdown;
 pub use directory::{DirectoryReport, LogDirectory, LogDirectoryOptions};
 pub use epoch_cache::{EpochCache, EpochEnd, EpochEntry};
 pub use flush::FlushTicket;
 pub use layout::SegmentFile;
-pub use manifest::{FORMAT, Manifest, ManifestPartition};
+pub use manifest::{FORMAT, MANIFEST_FILE, Manifest, ManifestPartition};
 pub use offset_index::{OffsetIndex, OffsetIndexEntry};
+pub use partition_metadata::decode as decode_partition_metadata;
+pub use producer_snapshot::decode as decode_producer_snapshot;
+pub use producer_state::{ProducerBatch, ProducerEntry};
 pub use properties::FolderIdentity;
 pub use read::{ReadIsolation, ReadLimits};
 pub use recovery::{CutTail, RecoveryReport};
+pub use redo::{RedoFile, decode as decode_redo};
 pub use scan::{BatchScanner, ScannedBatch};
 pub use seal::{FileSum, SEAL_BLOCK_BYTES, Seal, SealSubject};
 pub use segment::{Segment, SegmentPhase};
@@ -72,7 +78,7 @@ pub use slice::{LogSlice, SlicePosition};
 pub use time_index::{TimeIndex, TimeIndexEntry};
 pub use truncate::Truncated;
 pub use txn_index::{AbortedTransaction, TransactionIndex};
-pub use witness::{Witness, WitnessSlot, decode_witness};
+pub use witness::{SLOT_BYTES as WITNESS_SLOT_BYTES, WITNESS_FILE, Witness, WitnessSlot, decode_witness};
 
 /// One partition's log.
 ///

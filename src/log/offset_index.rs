@@ -124,7 +124,14 @@ impl OffsetIndex {
     /// does, whose lookups start at position 0 as well, while a padding entry that is taken for real names a wrong batch.
     /// So a file of nothing but zeros has no entries. Bytes that are not whole entries are left for
     /// [`from_bytes`](OffsetIndex::from_bytes) to reject.
-    pub(crate) fn trim_zero_tail(bytes: &[u8]) -> &[u8] {
+    ///
+    /// ```
+    /// use logstead::log::OffsetIndex;
+    /// let entry = [0, 0, 0, 9, 0, 0, 0x10, 0x68];
+    /// let preallocated = [&entry[..], &[0; 10 * OffsetIndex::ENTRY_BYTES]].concat();
+    /// assert_eq!(OffsetIndex::trim_zero_tail(&preallocated), entry);
+    /// ```
+    pub fn trim_zero_tail(bytes: &[u8]) -> &[u8] {
         let (whole, rest) = bytes.as_chunks::<ENTRY_BYTES>();
         if !rest.is_empty() {
             return bytes;

@@ -14,11 +14,18 @@ pub(crate) fn encode(topic_id: TopicId) -> Vec<u8> {
     format!("version: {VERSION}\ntopic_id: {topic_id}").into_bytes()
 }
 
-/// Reads the file. White space around values and a final line feed are accepted, as Kafka does.
+/// The topic id in a `partition.metadata`. White space around values and a final line feed are accepted, as Kafka does.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when a field is missing, repeated, unknown or illegal, or the version is not known.
-pub(crate) fn decode(bytes: &[u8]) -> Result<TopicId> {
+///
+/// # Examples
+/// ```
+/// let topic_id = logstead::log::decode_partition_metadata(b"version: 0\ntopic_id: AAECAwQFBgcICQoLDA0ODw")?;
+/// assert_eq!(topic_id.to_string(), "AAECAwQFBgcICQoLDA0ODw");
+/// # Ok::<(), logstead::Error>(())
+/// ```
+pub fn decode(bytes: &[u8]) -> Result<TopicId> {
     let damaged = |at: usize, what| Error::corrupt(at as u64, what);
     let text = str::from_utf8(bytes)
         .map_err(|error| damaged(error.valid_up_to(), Damage::Structure("partition metadata is not text")))?;

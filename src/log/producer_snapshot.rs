@@ -51,12 +51,26 @@ pub(crate) fn encode(states: &ProducerStates) -> Vec<u8> {
     bytes
 }
 
-/// The producers in a snapshot file, in the file's order.
+/// The producers in a `.snapshot` file, in the file's order. One checksum covers all of them: they are read together or not
+/// at all.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the file is too short or too long, of an unknown version, fails its checksum, or holds values
 /// that no producer has.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<ProducerEntry>> {
+///
+/// # Examples
+/// ```
+/// use logstead::log::decode_producer_snapshot;
+/// use logstead::record::crc32c;
+///
+/// let count = 0_i32.to_be_bytes();
+/// let version = 1_i16.to_be_bytes();
+/// let snapshot = [&version[..], &crc32c(&count).to_be_bytes(), &count].concat();
+/// assert!(decode_producer_snapshot(&snapshot)?.is_empty());
+/// assert!(decode_producer_snapshot(&snapshot[..9]).is_err());
+/// # Ok::<(), logstead::Error>(())
+/// ```
+pub fn decode(bytes: &[u8]) -> Result<Vec<ProducerEntry>> {
     let available = bytes.len() as u64;
     let truncated = |needed| Error::corrupt(0, Damage::Truncated { needed, available });
     let too_short = || truncated(HEADER_BYTES as u64);

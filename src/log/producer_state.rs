@@ -56,34 +56,47 @@ pub(crate) enum ControlFacts {
 
 /// One data batch of a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProducerBatch {
+pub struct ProducerBatch {
     /// The sequence of its last record.
-    pub(crate) last_sequence: Sequence,
+    pub last_sequence: Sequence,
     /// The offset of its last record.
-    pub(crate) last_offset: Offset,
+    pub last_offset: Offset,
     /// How many offsets its last record is after its first, 0 to 2^31 - 1.
-    pub(crate) offset_delta: i32,
+    pub offset_delta: i32,
     /// Its largest timestamp.
-    pub(crate) timestamp: Option<Timestamp>,
+    pub timestamp: Option<Timestamp>,
 }
 
-impl ProducerBatch {}
+impl ProducerBatch {
+    /// The sequence of its first record.
+    ///
+    /// ```
+    /// use logstead::log::ProducerBatch;
+    /// use logstead::types::{Offset, Sequence};
+    /// let last_sequence = Sequence::new(41).unwrap();
+    /// let batch = ProducerBatch { last_sequence, last_offset: Offset::from(1041), offset_delta: 1, timestamp: None };
+    /// assert_eq!(batch.first_sequence().get(), 40);
+    /// ```
+    pub fn first_sequence(&self) -> Sequence {
+        self.last_sequence.minus(self.offset_delta)
+    }
+}
 
-/// What is known about one producer.
+/// What is known about one producer; [`decode_producer_snapshot`](super::decode_producer_snapshot) reads a file of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ProducerEntry {
+pub struct ProducerEntry {
     /// The producer.
-    pub(crate) producer_id: ProducerId,
+    pub producer_id: ProducerId,
     /// The epoch it wrote with last.
-    pub(crate) epoch: Option<ProducerEpoch>,
-    /// Its last data batches under that epoch, oldest first, at most [`BATCHES_MAX`].
-    pub(crate) batches: VecDeque<ProducerBatch>,
+    pub epoch: Option<ProducerEpoch>,
+    /// Its last data batches under that epoch, oldest first, at most five; a file keeps the last one only.
+    pub batches: VecDeque<ProducerBatch>,
     /// The largest timestamp of its last batch, markers included.
-    pub(crate) last_timestamp: Option<Timestamp>,
+    pub last_timestamp: Option<Timestamp>,
     /// The epoch of the coordinator that wrote its last marker.
-    pub(crate) coordinator_epoch: Option<i32>,
+    pub coordinator_epoch: Option<i32>,
     /// Where its open transaction starts.
-    pub(crate) current_txn_first_offset: Option<Offset>,
+    pub current_txn_first_offset: Option<Offset>,
 }
 
 impl ProducerEntry {
@@ -100,7 +113,7 @@ impl ProducerEntry {
     }
 
     /// The last data batch.
-    pub(crate) fn last_batch(&self) -> Option<&ProducerBatch> {
+    pub fn last_batch(&self) -> Option<&ProducerBatch> {
         self.batches.back()
     }
 

@@ -45,12 +45,20 @@ impl FolderIdentity {
         text.into_bytes()
     }
 
-    /// Reads the file.
+    /// Reads a `meta.properties`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the text is not that of properties, the version is not known, or a property is missing or
     /// illegal.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<FolderIdentity> {
+    ///
+    /// # Examples
+    /// ```
+    /// use logstead::log::FolderIdentity;
+    /// let identity = FolderIdentity::decode(b"#\nversion=1\nnode.id=3\ncluster.id=MkU3\n")?;
+    /// assert_eq!((identity.cluster_id.as_str(), identity.node_id.get()), ("MkU3", 3));
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn decode(bytes: &[u8]) -> Result<FolderIdentity> {
         let properties = parse(bytes)?;
         let get = |key: &str| properties.get(key).map(String::as_str);
         let damaged = |rule| Error::corrupt(0, Damage::Structure(rule));

@@ -15,13 +15,57 @@ use crate::log::layout::SegmentFile;
 use crate::log::segment::LogContext;
 use crate::record::cursor::{Reader, Writer};
 use crate::storage::{OpenMode, StorageFile, SyncMode, publish, read_file, remove_published};
-use crate::types::Offset;
+use crate::types::{Offset, TopicId};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"LSRD");
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 40;
 /// Bytes of tail in one redo file at most: a longer tail is written again in several rounds.
 const PIECE_BYTES: usize = 8 << 20;
+
+/// What a `.redo` file holds: a piece of a segment's `.log` that is being written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedoFile<'a> {
+    /// The topic's id.
+    pub topic_id: TopicId,
+    /// The segment's base offset.
+    pub base_offset: Offset,
+    /// Where in the `.log` the piece belongs, in bytes from its start.
+    pub position: u64,
+    /// The piece; it need not start or end with a batch.
+    pub tail: &'a [u8],
+}
+
+/// Reads a `.redo` file.
+///
+/// # Errors
+/// [`Error::Corrupt`] for a wrong checksum, magic, version or offset.
+///
+/// # Examples
+/// ```
+/// assert!(logstead::log::decode_redo(b"LSRD").is_err());
+/// ```
+pub fn decode(bytes: &[u8]) -> Result<RedoFile<'_>> {
+    let truncated = || {
+        let (needed, available) = (HEADER_BYTES as u64 + 4, bytes.len() as u64);
+        Error::corrupt(0, Damage::Truncated { needed, available })
+    };
+    let (checked, crc) = bytes.split_last_chunk::<4>().ok_or_else(truncated)?;
+    let (header, tail) = checked.split_at_checked(HEADER_BYTES).ok_or_else(truncated)?;
+    let (stored, computed) = (u32::from_be_bytes(*crc), crc32fast::hash(checked));
+    if stored != computed {
+        return Err(Error::corrupt(checked.len() as u64, Damage::Checksum { stored, computed }));
+    }
+    let mut reader = Reader::new(header);
+    let magic = reader.u32()?;
+    if (magic, reader.u16()?, reader.u16()?) != (MAGIC, VERSION, 0) {
+        return Err(Error::corrupt(0, Damage::Magic { stored: i64::from(magic) }));
+    }
+    let topic_id = TopicId::from_bytes(reader.array()?);
+    let base_offset = Offset::new(reader.i64()?)
+        .ok_or_else(|| Error::corrupt(24, Damage::Structure("the base offset of a redo file is negative")))?;
+    Ok(RedoFile { topic_id, base_offset, position: reader.u64()?, tail })
+}
 
 /// Writes `[from, to)` of a segment's log again and makes it durable.
 pub(crate) fn rewrite_tail(context: &LogContext, base_offset: Offset, from: u64, to: u64) -> Result<()> {
@@ -46,10 +90,11 @@ pub(crate) fn rewrite_tail(context: &LogContext, base_offset: Offset, from: u64,
 pub(crate) fn complete(context: &LogContext, base_offset: Offset) -> Result<bool> {
     let redo_path = context.path(SegmentFile::Redo, base_offset);
     let Some(bytes) = read_file(&*context.storage, &redo_path, u64::MAX)? else { return Ok(false) };
-    if let Ok((position, tail)) = decode(context, base_offset, &bytes) {
+    let is_ours = |redo: &RedoFile<'_>| redo.topic_id == context.topic_id && redo.base_offset == base_offset;
+    if let Some(redo) = decode(&bytes).ok().filter(is_ours) {
         let log_path = context.path(SegmentFile::Log, base_offset);
         let log = context.storage.open(&log_path, OpenMode::Write).context("open", &log_path)?;
-        apply(&log, position, tail)?;
+        apply(&log, redo.position, redo.tail)?;
     }
     remove_published(&*context.storage, &redo_path)?;
     Ok(true)
@@ -73,21 +118,6 @@ fn encode(context: &LogContext, base_offset: Offset, position: u64, tail: &[u8])
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_be_bytes());
     bytes
-}
-
-fn decode<'a>(context: &LogContext, base_offset: Offset, bytes: &'a [u8]) -> Result<(u64, &'a [u8])> {
-    let broken = || Error::corrupt(0, Damage::Structure("not a redo file of this segment"));
-    let (checked, crc) = bytes.split_last_chunk::<4>().ok_or_else(broken)?;
-    let mut reader = Reader::new(checked);
-    let is_ours = u32::from_be_bytes(*crc) == crc32fast::hash(checked)
-        && (reader.u32()?, reader.u16()?) == (MAGIC, VERSION)
-        && reader.u16()? == 0
-        && reader.array::<16>()? == *context.topic_id.as_bytes()
-        && reader.i64()? == base_offset.get();
-    if !is_ours {
-        return Err(broken());
-    }
-    Ok((reader.u64()?, checked.get(HEADER_BYTES..).unwrap_or_default()))
 }
 
 #[cfg(test)]

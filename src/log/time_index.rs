@@ -125,7 +125,14 @@ impl TimeIndex {
     /// millisecond of 1970; dropping that one only makes a search by time start where it starts anyway. So a file of
     /// nothing but zeros has no entries. Bytes that are not whole entries are left for
     /// [`from_bytes`](TimeIndex::from_bytes) to reject.
-    pub(crate) fn trim_zero_tail(bytes: &[u8]) -> &[u8] {
+    ///
+    /// ```
+    /// use logstead::log::TimeIndex;
+    /// let entry = [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 9];
+    /// let preallocated = [&entry[..], &[0; 10 * TimeIndex::ENTRY_BYTES]].concat();
+    /// assert_eq!(TimeIndex::trim_zero_tail(&preallocated), entry);
+    /// ```
+    pub fn trim_zero_tail(bytes: &[u8]) -> &[u8] {
         let (whole, rest) = bytes.as_chunks::<ENTRY_BYTES>();
         if !rest.is_empty() {
             return bytes;

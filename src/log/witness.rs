@@ -31,9 +31,9 @@ use crate::record::cursor::{Reader, Writer};
 use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 /// Name of the witness in its data folder.
-pub(crate) const WITNESS_FILE: &str = "logstead.witness";
-/// Bytes of one slot: two blocks, written in turn.
-pub(crate) const SLOT_BYTES: usize = 2 * BLOCK_BYTES;
+pub const WITNESS_FILE: &str = "logstead.witness";
+/// Bytes of one slot of the witness, two blocks that are written in turn; slot `n` starts at `n` times this.
+pub const SLOT_BYTES: usize = 2 * BLOCK_BYTES;
 /// Bytes of one block: a disk sector, the unit that is written wholly or not at all.
 pub(crate) const BLOCK_BYTES: usize = 512;
 
