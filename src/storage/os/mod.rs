@@ -192,7 +192,10 @@ fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits();
         options.mode(0o600).custom_flags(flags.cast_signed());
     }
-    let file = options.open(path)?;
+    let file = match mode {
+        OpenMode::Read => open_unnoticed(&options, path)?,
+        OpenMode::Write | OpenMode::Create | OpenMode::CreateNew => options.open(path)?,
+    };
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -201,6 +204,24 @@ fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(file)
+}
+
+/// Opens without leaving an access time behind: looking at a folder changes nothing in it. Only a file's owner may ask for
+/// that; for others the file system's own rule holds.
+#[cfg(target_os = "linux")]
+fn open_unnoticed(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOATIME).bits();
+    match options.clone().custom_flags(flags.cast_signed()).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
+        opened => opened,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_unnoticed(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    options.open(path)
 }
 
 #[cfg(unix)]
@@ -376,6 +397,20 @@ mod tests {
             file.hint(hint).unwrap();
         }
         assert_eq!(&file.freeze().unwrap()[..], b"abc");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn reading_leaves_no_access_time_behind() {
+        let root = folder();
+        let path = root.path().join("f");
+        fs::write(&path, b"abc").unwrap();
+        // An access time before the last change is what `relatime` would renew.
+        let long_ago = UNIX_EPOCH + Duration::from_secs(1);
+        File::open(&path).unwrap().set_times(FileTimes::new().set_accessed(long_ago)).unwrap();
+        let mut buffer = [0; 3];
+        STORAGE.open(&path, OpenMode::Read).unwrap().read_exact_at(0, &mut buffer).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().accessed().unwrap(), long_ago);
     }
 
     #[test]
