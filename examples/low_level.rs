@@ -18,7 +18,7 @@ use logstead::record::{
     BatchBuilder, BatchOptions, ControlRecord, EndTransactionMarker, Header, ProducerStamp, RecordRef,
     TransactionOutcome,
 };
-use logstead::storage::{MemStorage, OpenMode, Storage, StorageFile};
+use logstead::storage::{MemStorage, OpenMode, Storage};
 use logstead::time::{Clock, ManualClock};
 use logstead::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition};
 

@@ -20,7 +20,7 @@ use logstead::record::{
     BatchBuilder, BatchOptions, EndTransactionMarker, Header, ProducerStamp, TimestampType, TransactionOutcome,
 };
 use logstead::rng::Rng;
-use logstead::storage::{OpenMode, OsStorage, Storage, StorageFile};
+use logstead::storage::{OpenMode, OsStorage, Storage};
 use logstead::time::{Clock, ManualClock};
 use logstead::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition};
 

@@ -264,7 +264,11 @@ pub trait LockGuard: Debug + Send + Sync {
     fn path(&self) -> &Path;
 }
 
-/// The folder that holds `path`; the path itself when it has no parent.
+/// The folder that holds `path`: `.` for a bare name, the path itself when it is a root.
 pub(crate) fn parent_of(path: &Path) -> PathBuf {
-    path.parent().map_or_else(|| path.to_path_buf(), Path::to_path_buf)
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_path_buf(),
+        None => path.to_path_buf(),
+    }
 }

@@ -27,12 +27,13 @@ pub(crate) fn dump_witness(session: &mut Session<'_>, path: &Path) -> Result<(),
             ("syncedOffset", witness.synced_offset.get().into()),
             ("segmentBaseOffset", witness.segment_base.get().into()),
             ("syncedPosition", witness.synced_position.into()),
+            ("recoveryPoint", witness.recovery_point.get().into()),
             ("lastBatchCrc", witness.last_batch_crc.into()),
             ("hasGaps", witness.has_gaps.into()),
         ])?;
     }
     for slot in damaged {
-        let position = u64::from(slot).saturating_mul(WITNESS_SLOT_BYTES);
+        let position = u64::from(slot).saturating_mul(WITNESS_SLOT_BYTES as u64);
         session.report(path, &Trouble::DamagedSlot { position, slot })?;
     }
     Ok(())
