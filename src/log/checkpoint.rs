@@ -96,8 +96,8 @@ pub fn decode_epoch_checkpoint(bytes: &[u8]) -> (Vec<EpochEntry>, Option<Error>)
     let mut previous: Option<EpochEntry> = None;
     decode(bytes, |line| {
         let entry = epoch_entry(line).ok_or(NO_ENTRY)?;
-        let ascends = |previous: EpochEntry| previous.epoch < entry.epoch && previous.start_offset < entry.start_offset;
-        if !previous.replace(entry).is_none_or(ascends) {
+        let stays = |previous: EpochEntry| previous.epoch >= entry.epoch || previous.start_offset >= entry.start_offset;
+        if previous.replace(entry).is_some_and(stays) {
             return Err("leader epochs and their start offsets must ascend");
         }
         Ok(entry)
