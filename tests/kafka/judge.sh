@@ -13,6 +13,7 @@
 # have gaps between offsets. Record values with line breaks could imitate a complaint: do not put any into such folders.
 set -euo pipefail
 
+start=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 mkdir -p "$target/kafka"
@@ -111,7 +112,11 @@ run_mode() {
 # judge_folder FOLDER: prints one line; on failure also the complaints.
 judge_folder() {
     local folder name out complaint=
-    folder=$(cd "$1" && pwd)
+    folder=$(cd "$start" && cd "$1" 2>/dev/null && pwd) || {
+        failed=$((failed + 1))
+        echo "FAIL $1: no such folder"
+        return 1
+    }
     name=$(basename "$folder")
     out=$work/$name
     rm -rf "$out"
@@ -270,6 +275,7 @@ self_test() {
     damaged "an aborted transaction of an unknown version" transactions-0 add_to_byte 00000000000000000002.txnindex 0 7
     damaged "an aborted transaction that ends elsewhere" transactions-0 add_to_byte 00000000000000000002.txnindex 25 1
     damaged "a folder without a log" segments-0 sh -c 'rm ./*.log'
+    damaged "a folder that is not there" segments-0 sh -c 'mv ../segments-0 ../elsewhere'
     echo "kafka judge: self-test: $noticed kinds of damage noticed, $unnoticed not"
     [ "$unnoticed" = 0 ]
 }
