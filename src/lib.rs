@@ -77,3 +77,8 @@ pub mod time;
 pub mod types;
 
 pub use error::{Error, Result};
+
+/// The code in README.md, compiled by the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
