@@ -129,7 +129,10 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     let Walked { mut segments, epochs: seen_epochs, log_end, has_gaps, mut tail } = walked;
     let (mut epochs, mut epochs_changed) = load_epochs(context, &segments, tail.as_ref(), known)?;
     for entry in seen_epochs {
-        epochs_changed |= epochs.assign(entry.epoch, entry.start_offset);
+        // A scan that starts within an epoch sees it begin there: what the file knows already must not be moved.
+        if epochs.epoch_for(entry.start_offset) != Some(entry.epoch) {
+            epochs_changed |= epochs.assign(entry.epoch, entry.start_offset);
+        }
     }
     let active = match tail.take() {
         Some(tail) => {
