@@ -114,7 +114,7 @@ impl Log {
         if kind == FlushKind::Sync && self.state.lock().is_flushed(&self.epoch_file) {
             return Ok(self.synced_offset());
         }
-        let ticket = self.begin(kind)?;
+        let ticket = self.begin_as(kind)?;
         let result = ticket.run();
         self.complete_flush(ticket, result)
     }
@@ -142,15 +142,20 @@ impl Log {
     /// # Ok::<(), logstead::Error>(())
     /// ```
     pub fn begin_flush(&self) -> Result<FlushTicket> {
-        self.begin(FlushKind::Sync)
+        self.begin_as(FlushKind::Sync)
     }
 
-    fn begin(&self, kind: FlushKind) -> Result<FlushTicket> {
+    fn begin_as(&self, kind: FlushKind) -> Result<FlushTicket> {
         let state = self.state.lock();
         state.check_writable(&self.context.tp)?;
+        Ok(self.begin(&state, kind))
+    }
+
+    /// The ticket for everything that is in the log now.
+    pub(crate) fn begin(&self, state: &LogState, kind: FlushKind) -> FlushTicket {
         let is_due = state.bytes_since_checkpoint >= CHECKPOINT_INTERVAL_BYTES;
-        let checkpoint = (kind == FlushKind::Checkpoint || is_due).then(|| checkpoint_of(&state));
-        Ok(FlushTicket {
+        let checkpoint = (kind == FlushKind::Checkpoint || is_due).then(|| checkpoint_of(state));
+        FlushTicket {
             context: Arc::clone(&self.context),
             upto: state.log_end(),
             generation: state.generation,
@@ -165,7 +170,7 @@ impl Log {
             epochs: self.epoch_file.is_behind(state.epochs_version).then(|| state.encoded_epochs()),
             epoch_file: Arc::clone(&self.epoch_file),
             checkpoint,
-        })
+        }
     }
 
     /// Counts the result of a flush: on success the synced offset moves and the witness is written, on failure the log

@@ -287,23 +287,38 @@ impl Log {
     /// As [`flush`](Self::flush). A log that is offline is closed as it is.
     pub fn close(&self) -> Result<()> {
         let _token = self.maintenance.lock();
-        if matches!(self.state.lock().availability, Availability::Closed) {
-            return Ok(());
+        {
+            let mut state = self.state.lock();
+            match &state.availability {
+                Availability::Closed => return Ok(()),
+                Availability::Offline(_) => {
+                    state.availability = Availability::Closed;
+                    return Ok(());
+                }
+                // From here on nothing is appended that the last flush would miss.
+                Availability::Open | Availability::Changing(_) => {
+                    state.availability = Availability::Changing("the log is being closed");
+                }
+            }
         }
-        self.state.lock().active.segment().with_indexer(indexer::SegmentIndexer::finish).unwrap_or(Ok(()))?;
-        let flushed = self.flush_as(flush::FlushKind::Checkpoint);
-        let files = self.state.lock().active.files().clone();
-        let segment = self.state.lock().active.segment().clone();
-        let trimmed = flushed.and_then(|_| {
-            active::write_index_pages(&segment, &files, 0)?;
-            sealing::trim_indexes(&segment, &files)?;
-            sealing::trim_log(&segment, &files)
-        });
+        let finished = self.finish();
         self.state.lock().availability = Availability::Closed;
-        match trimmed {
-            Err(Error::Offline { .. }) => Ok(()),
-            other => other,
-        }
+        finished
+    }
+
+    /// Completes and trims the files of the active segment, and then makes them durable.
+    fn finish(&self) -> Result<()> {
+        let (segment, files) = {
+            let state = self.state.lock();
+            (state.active.segment().clone(), state.active.files().clone())
+        };
+        segment.with_indexer(indexer::SegmentIndexer::finish).unwrap_or(Ok(()))?;
+        active::write_index_pages(&segment, &files, 0)?;
+        sealing::trim_indexes(&segment, &files)?;
+        sealing::trim_log(&segment, &files)?;
+        let ticket = self.begin(&self.state.lock(), flush::FlushKind::Checkpoint);
+        let result = ticket.run();
+        self.complete_flush(ticket, result).map(|_synced| ())
     }
 
     /// Starts a log that recovery has opened.
