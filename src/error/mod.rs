@@ -421,8 +421,9 @@ pub(crate) trait IoContext<T> {
     /// Names the operation (a verb phrase that fits "cannot ... PATH") and the file.
     fn context(self, operation: &'static str, path: &Path) -> Result<T>;
 
-    /// Of a sync. Whatever its cause, a failed sync leaves the content in doubt: running out of space is no exception.
-    fn sync_context(self, path: &Path) -> Result<T>;
+    /// The same where a failure leaves something in doubt, such as a sync: always [`Error::Io`]. A sync that fails for want
+    /// of space may have lost bytes like any other, and must not pass for one that can be tried again.
+    fn in_doubt_context(self, operation: &'static str, path: &Path) -> Result<T>;
 }
 
 impl<T> IoContext<T> for io::Result<T> {
@@ -435,8 +436,8 @@ impl<T> IoContext<T> for io::Result<T> {
         })
     }
 
-    fn sync_context(self, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io { operation: "sync", path: path.to_path_buf(), source: Arc::new(source) })
+    fn in_doubt_context(self, operation: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Io { operation, path: path.to_path_buf(), source: Arc::new(source) })
     }
 }
 

@@ -261,16 +261,17 @@ impl ActiveSegment {
         write_index_pages(&self.segment, &self.files, least)
     }
 
-    /// Adds an aborted transaction, creating the `.txnindex` with the first; `true` when the file is new.
+    /// Adds an aborted transaction, creating the `.txnindex` with the first; `true` when the file is new. The marker is in the
+    /// log already, so that a failure is never one that left no trace.
     pub(crate) fn append_aborted(&mut self, entry: AbortedTransaction) -> Result<bool> {
         let path = self.context.path(SegmentFile::TransactionIndex, self.base_offset());
         let file = match &self.files.transaction_index {
             Some(file) => Arc::clone(file),
-            None => self.context.storage.open(&path, OpenMode::Create).context("create", &path)?,
+            None => self.context.storage.open(&path, OpenMode::Create).in_doubt_context("create", &path)?,
         };
         let known = self.segment.aborted_count()? as u64;
         file.write_all_at(known * txn_index::ENTRY_BYTES as u64, &txn_index::encode(&entry))
-            .context("append to", &path)?;
+            .in_doubt_context("append to", &path)?;
         self.files.transaction_index = Some(file);
         self.segment.on_aborted(entry);
         Ok(known == 0)

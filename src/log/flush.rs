@@ -64,15 +64,15 @@ impl FlushTicket {
             sealing.finish()?;
         }
         if self.sync_names.is_some() {
-            storage.sync_dir(&self.context.folder).sync_context(&self.context.folder)?;
+            storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
         }
         if let Some((version, epochs)) = &self.epochs {
             self.epoch_file.write(&self.context, *version, epochs)?;
         }
         if let Some(file) = &self.files.transaction_index {
-            file.sync(SyncMode::Data).sync_context(file.path())?;
+            file.sync(SyncMode::Data).in_doubt_context("sync", file.path())?;
         }
-        self.files.log.sync(SyncMode::Data).sync_context(self.files.log.path())?;
+        self.files.log.sync(SyncMode::Data).in_doubt_context("sync", self.files.log.path())?;
         match &self.checkpoint {
             Some(checkpoint) => self.write_checkpoint(checkpoint),
             None => Ok(()),
@@ -82,7 +82,7 @@ impl FlushTicket {
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         for (file, position, tail) in &checkpoint.index_tails {
             file.write_all_at(*position, tail).context("append to", file.path())?;
-            file.sync(SyncMode::Data).sync_context(file.path())?;
+            file.sync(SyncMode::Data).in_doubt_context("sync", file.path())?;
         }
         if self.upto == Offset::ZERO {
             return Ok(());

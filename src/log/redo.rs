@@ -102,7 +102,7 @@ pub(crate) fn complete(context: &LogContext, base_offset: Offset) -> Result<bool
 
 fn apply(log: &Arc<dyn StorageFile>, position: u64, tail: &[u8]) -> Result<()> {
     log.write_all_at(position, tail).context("write again", log.path())?;
-    log.sync(SyncMode::All).sync_context(log.path())
+    log.sync(SyncMode::All).in_doubt_context("sync", log.path())
 }
 
 fn encode(context: &LogContext, base_offset: Offset, position: u64, tail: &[u8]) -> Vec<u8> {

@@ -153,5 +153,5 @@ fn block_sums(context: &LogContext, segment: &Segment) -> Result<Vec<u32>> {
 }
 
 fn sync(file: &Arc<dyn crate::storage::StorageFile>, mode: SyncMode) -> Result<()> {
-    file.sync(mode).sync_context(file.path())
+    file.sync(mode).in_doubt_context("sync", file.path())
 }

@@ -204,7 +204,9 @@ impl WitnessWriter {
         self.generation += 1;
         witness.generation = self.generation;
         let position = block_position(self.slot, self.generation);
-        self.file.write_all_at(position, &witness.to_block()).context("write the witness", self.file.path())?;
+        self.file
+            .write_all_at(position, &witness.to_block())
+            .in_doubt_context("write the witness", self.file.path())?;
         self.durable = durable;
         Ok(())
     }

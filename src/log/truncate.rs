@@ -130,11 +130,11 @@ impl Log {
             *self.published.lock() = state.publish();
             (state.witness.file(), gone)
         };
-        witness.sync(SyncMode::Data).sync_context(witness.path())?;
+        witness.sync(SyncMode::Data).in_doubt_context("sync", witness.path())?;
         for segment in &gone {
             self.remove_segment(segment.base_offset())?;
         }
-        self.context.storage.sync_dir(&self.context.folder).sync_context(&self.context.folder)?;
+        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
         Ok(offset)
     }
 
@@ -209,7 +209,7 @@ impl Log {
                 ActiveSegment::create(&self.context, cut.log_end, now, &mut rng)?
             }
         };
-        self.context.storage.sync_dir(&self.context.folder).sync_context(&self.context.folder)?;
+        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
         let producers = recovery::load_producers(&self.context, &segments, cut.log_end, now)?;
@@ -263,7 +263,7 @@ impl Log {
             published.generation = state.generation;
             (state.witness.file(), lowered, state.recovery_point)
         };
-        witness.sync(SyncMode::Data).sync_context(witness.path())?;
+        witness.sync(SyncMode::Data).in_doubt_context("sync", witness.path())?;
         self.directory.lower_recovery_point(&self.context.tp, recovery_point)?;
         Ok(lowered)
     }
@@ -279,7 +279,7 @@ impl Log {
             self.copy_prefix(segment, position)?;
         } else {
             files.log.set_len(position).context("truncate", files.log.path())?;
-            files.log.sync(SyncMode::All).sync_context(files.log.path())?;
+            files.log.sync(SyncMode::All).in_doubt_context("sync", files.log.path())?;
         }
         let has_gaps = self.state.lock().has_gaps;
         let recovered = recovery::resume(&self.context, base, log_end, has_gaps)?;
@@ -302,7 +302,7 @@ impl Log {
             copy.write_all_at(position, piece).context("write", &temporary)?;
             position += want as u64;
         }
-        copy.sync(SyncMode::All).sync_context(&temporary)?;
+        copy.sync(SyncMode::All).in_doubt_context("sync", &temporary)?;
         self.context.storage.rename(&temporary, &path).context("rename", &temporary)
     }
 

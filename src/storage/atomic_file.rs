@@ -28,7 +28,7 @@ pub(crate) fn publish(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Resul
         return Err(error);
     }
     let folder = parent_of(path);
-    storage.sync_dir(&folder).context("sync the folder", &folder)
+    storage.sync_dir(&folder).in_doubt_context("sync the folder", &folder)
 }
 
 /// Removes a published file; after `Ok` it does not come back after a power cut. Returns whether it existed.
@@ -42,7 +42,7 @@ pub(crate) fn remove_published(storage: &dyn Storage, path: &Path) -> Result<boo
         Err(error) => return Err(error).context("remove", path),
     };
     let folder = parent_of(path);
-    storage.sync_dir(&folder).context("sync the folder", &folder)?;
+    storage.sync_dir(&folder).in_doubt_context("sync the folder", &folder)?;
     Ok(existed)
 }
 
@@ -79,7 +79,7 @@ fn write_temporary(storage: &dyn Storage, temporary: &Path, bytes: &[u8]) -> Res
     }
     .context("create", temporary)?;
     file.write_all_at(0, bytes).context("write", temporary)?;
-    file.sync(SyncMode::All).sync_context(temporary)
+    file.sync(SyncMode::All).in_doubt_context("sync", temporary)
 }
 
 /// The name that the new content has until it is complete.

@@ -96,7 +96,7 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             storage.create_dir(path).context("create", path)?;
             let parent = crate::storage::parent_of(path);
-            return storage.sync_dir(&parent).sync_context(&parent);
+            return storage.sync_dir(&parent).in_doubt_context("sync", &parent);
         }
         Err(error) => return Err(error).context("list", path),
     };
@@ -262,7 +262,7 @@ impl FolderFiles {
     /// Adds the slots that the witness names; returns the first one that is free.
     fn load_witness(&self, partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, is_new: bool) -> Result<u32> {
         if is_new {
-            self.storage.sync_dir(&self.path).sync_context(&self.path)?;
+            self.storage.sync_dir(&self.path).in_doubt_context("sync", &self.path)?;
         }
         let bytes = self.read_text(WITNESS_FILE)?.unwrap_or_default();
         let (slots, damaged) = decode_witness(&bytes);

@@ -366,7 +366,7 @@ impl DirectoryCore {
         })?;
         if is_new_slot {
             // The slot's first block: from here on the witness must know the partition even after a power cut.
-            self.witness_file.sync(SyncMode::All).sync_context(self.witness_file.path())?;
+            self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
         }
         self.state.lock().partitions.entry(tp.clone()).or_default().topic_id = Some(topic_id);
         Ok(Arc::new(log))
@@ -386,7 +386,7 @@ impl DirectoryCore {
             })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 storage.create_dir(folder).context("create", folder)?;
-                storage.sync_dir(&self.files.path).sync_context(&self.files.path)?;
+                storage.sync_dir(&self.files.path).in_doubt_context("sync", &self.files.path)?;
                 Ok(false)
             }
             Err(error) => Err(error).context("list", folder),
@@ -438,7 +438,7 @@ impl DirectoryCore {
             let none_dropped = state.logs.values().all(|log| log.strong_count() > 0);
             (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
         };
-        self.witness_file.sync(SyncMode::All).sync_context(self.witness_file.path())?;
+        self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
         self.files.write_checkpoints(&partitions)?;
         if is_closing && all_sound && is_complete {
             self.files.mark_clean()?;

@@ -142,7 +142,7 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
         None => ActiveSegment::create(context, log_end, now, rng)?,
     };
     if !known.is_clean {
-        context.storage.sync_dir(&context.folder).sync_context(&context.folder)?;
+        context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
     }
     segments.push(active.segment().clone());
     let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);

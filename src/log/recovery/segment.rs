@@ -213,7 +213,7 @@ pub(crate) fn settle(context: &LogContext, scanned: &mut Scanned, report: &mut R
         kept_in = Some(kept);
     }
     file.set_len(position).context("cut the torn tail of", &path)?;
-    file.sync(SyncMode::All).sync_context(&path)?;
+    file.sync(SyncMode::All).in_doubt_context("sync", &path)?;
     report.cuts.push(CutTail { path, position, len: scanned.file_len - position, kept_in });
     Ok(false)
 }
@@ -235,8 +235,8 @@ fn copy_tail(
         copy.write_all_at(position - from, &piece).context("write", kept)?;
         position += len as u64;
     }
-    copy.sync(SyncMode::All).sync_context(kept)?;
-    context.storage.sync_dir(&context.folder).sync_context(&context.folder)
+    copy.sync(SyncMode::All).in_doubt_context("sync", kept)?;
+    context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)
 }
 
 /// Takes up a segment that was cut at `end` while the log was open.
