@@ -89,14 +89,18 @@ pub(crate) fn open(
     Ok((files, Loaded { report, partitions, witness_file, next_slot }, lock))
 }
 
-/// Creates the folder, or makes sure that it is a log.dir before anything in it is touched.
+/// Creates the folder, or makes sure that it is a log.dir before anything in it is touched. The folder's own name is durable
+/// before the manifest is.
 fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let sync_name = || {
+        let parent = crate::storage::parent_of(path);
+        storage.sync_dir(&parent).in_doubt_context("sync", &parent)
+    };
     let entries = match storage.list(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             storage.create_dir(path).context("create", path)?;
-            let parent = crate::storage::parent_of(path);
-            return storage.sync_dir(&parent).in_doubt_context("sync", &parent);
+            return sync_name();
         }
         Err(error) => return Err(error).context("list", path),
     };
@@ -106,8 +110,12 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
     };
     let is_log_dir = entries.iter().any(|entry| entry.name == IDENTITY_FILE || entry.name == MANIFEST_FILE)
         || entries.iter().all(|entry| is_ours(&entry.name));
-    if is_log_dir {
+    if entries.iter().any(|entry| entry.name == MANIFEST_FILE) {
         return Ok(());
+    }
+    if is_log_dir {
+        // Whoever created the folder may have died before its name was durable.
+        return sync_name();
     }
     Err(Error::InvalidState {
         operation: "open the data folder",

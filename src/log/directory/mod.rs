@@ -20,7 +20,7 @@ use crate::log::slice::BufferPool;
 use crate::log::state::WitnessWriter;
 use crate::log::{Log, NewLog, flush, partition_metadata};
 use crate::rng::Rng;
-use crate::storage::{EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish, read_file};
+use crate::storage::{DirEntry, EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish, read_file};
 use crate::sync::{Rank, RankedMutex};
 use crate::time::{Clock, Now, SystemClock};
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
@@ -380,17 +380,23 @@ impl DirectoryCore {
     /// Creates a partition's folder if need be; whether it held a log already.
     fn create_folder(&self, folder: &Path) -> Result<bool> {
         let storage = &*self.files.storage;
-        match storage.list(folder) {
-            Ok(entries) => Ok(entries.iter().any(|entry| {
-                entry.kind == EntryKind::File && matches!(SegmentFile::parse(&entry.name), Some((SegmentFile::Log, _)))
-            })),
+        let entries = match storage.list(folder) {
+            Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 storage.create_dir(folder).context("create", folder)?;
-                storage.sync_dir(&self.files.path).in_doubt_context("sync", &self.files.path)?;
-                Ok(false)
+                Vec::new()
             }
-            Err(error) => Err(error).context("list", folder),
+            Err(error) => return Err(error).context("list", folder),
+        };
+        let is_log = |entry: &DirEntry| {
+            entry.kind == EntryKind::File && matches!(SegmentFile::parse(&entry.name), Some((SegmentFile::Log, _)))
+        };
+        let had_log = entries.iter().any(is_log);
+        if !had_log {
+            // A folder that is already there may have been created by someone who died before its name was durable.
+            storage.sync_dir(&self.files.path).in_doubt_context("sync", &self.files.path)?;
         }
+        Ok(had_log)
     }
 
     /// Brings `partition.metadata` and the caller's wish together. It is on disk before the first record.
