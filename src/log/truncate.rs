@@ -209,10 +209,15 @@ impl Log {
                 ActiveSegment::create(&self.context, cut.log_end, now, &mut rng)?
             }
         };
-        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
+        if cut.cut.is_none() {
+            // Nothing is left that the producers of the old log could continue.
+            recovery::remove_snapshots(&self.context)?;
+        }
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
         let producers = recovery::load_producers(&self.context, &segments, cut.log_end, now)?;
+        // Snapshots of what was cut must not come back either, when the log has grown past them again.
+        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
         let mut state = self.state.lock();
         state.producers = producers;
         let high_watermark = state.high_watermark;

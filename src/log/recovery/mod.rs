@@ -30,7 +30,7 @@ use crate::time::Now;
 use crate::types::Offset;
 
 pub(crate) use folder::remove_segment_files;
-pub(crate) use producers::load as load_producers;
+pub(crate) use producers::{load as load_producers, remove_snapshots};
 use segment::Scanned;
 pub(crate) use segment::resume;
 
@@ -141,13 +141,14 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
         }
         None => ActiveSegment::create(context, log_end, now, rng)?,
     };
-    if !known.is_clean {
-        context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
-    }
     segments.push(active.segment().clone());
     let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
     epochs_changed |= epochs.truncate_from_end(log_end) | epochs.truncate_from_start(log_start);
     let producers = producers::load(context, &segments, log_end, now)?;
+    if !known.is_clean {
+        // Names that were found, names that were given, and names that are gone for good.
+        context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
+    }
     let durable = DurablePoint {
         segment_base: active.base_offset(),
         position: active.position(),

@@ -17,15 +17,10 @@ use crate::types::Offset;
 /// A producer without an open transaction is forgotten after this time without a batch (Kafka: `producer.id.expiration.ms`).
 const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived.
+/// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived. The caller syncs the
+/// folder before the log grows.
 pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset, now: Now) -> Result<ProducerStates> {
-    let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
-    let mut snapshots: Vec<Offset> = entries
-        .iter()
-        .filter_map(|entry| SegmentFile::parse(&entry.name))
-        .filter(|(kind, _)| *kind == SegmentFile::Snapshot)
-        .map(|(_, offset)| offset)
-        .collect();
+    let mut snapshots = list_snapshots(context)?;
     let mut start = (Offset::ZERO, ProducerStates::default());
     while let Some(offset) = snapshots.pop() {
         let path = context.path(SegmentFile::Snapshot, offset);
@@ -42,6 +37,22 @@ pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset, 
     let mut states = replay(context, segments, from, log_end, states)?;
     states.expire(now.wall, PRODUCER_EXPIRATION);
     Ok(states)
+}
+
+/// Removes every snapshot: no record is left that one of them could speak of. The caller syncs the folder.
+pub(crate) fn remove_snapshots(context: &LogContext) -> Result<()> {
+    for offset in list_snapshots(context)? {
+        let path = context.path(SegmentFile::Snapshot, offset);
+        context.storage.remove(&path).context("remove", &path)?;
+    }
+    Ok(())
+}
+
+/// The offsets of all snapshots, ascending.
+fn list_snapshots(context: &LogContext) -> Result<Vec<Offset>> {
+    let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
+    let files = entries.iter().filter_map(|entry| SegmentFile::parse(&entry.name));
+    Ok(files.filter(|(kind, _)| *kind == SegmentFile::Snapshot).map(|(_, offset)| offset).collect())
 }
 
 /// Applies the batches of `[from, upto)` to producer state as of `from`, and brings the transaction indexes of their
