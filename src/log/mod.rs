@@ -345,6 +345,7 @@ impl Log {
             has_gaps: opened.has_gaps,
             damage: opened.report.damage.clone().into(),
             availability: offline.unwrap_or(Availability::Open),
+            has_failed: false,
             witness,
             rng,
         };
@@ -376,7 +377,7 @@ impl Log {
     /// Whether the log is undamaged and has met no failure.
     fn is_sound(&self) -> bool {
         let state = self.state.lock();
-        state.damage.is_empty() && !matches!(state.availability, Availability::Offline(_))
+        state.damage.is_empty() && !state.has_failed
     }
 
     /// What the checkpoint files say of this log.

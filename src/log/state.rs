@@ -49,6 +49,8 @@ pub(crate) struct LogState {
     pub(crate) has_gaps: bool,
     pub(crate) damage: Arc<[Corrupt]>,
     pub(crate) availability: Availability,
+    /// Whether it ever went offline: closing it then does not make it sound.
+    pub(crate) has_failed: bool,
     pub(crate) witness: WitnessWriter,
     pub(crate) rng: Rng,
 }
@@ -94,6 +96,7 @@ impl LogState {
 
     /// Takes the log offline for writing, for good; the first cause is kept.
     pub(crate) fn go_offline(&mut self, cause: &Error) {
+        self.has_failed = true;
         if !matches!(self.availability, Availability::Offline(_)) {
             self.availability = Availability::Offline(Arc::new(cause.clone()));
         }
