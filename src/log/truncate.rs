@@ -10,7 +10,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::active::{ActiveSegment, SegmentFiles};
 use crate::log::layout::SegmentFile;
-use crate::log::recovery::{self, remove_segment_files};
+use crate::log::recovery::{self, TransactionIndexes, remove_segment_files};
 use crate::log::segment::{Segment, SegmentBounds};
 use crate::log::state::{Availability, DurablePoint};
 use crate::storage::{OpenMode, SyncMode, remove_published};
@@ -215,7 +215,7 @@ impl Log {
         }
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
-        let producers = recovery::load_producers(&self.context, &segments, cut.log_end, now)?;
+        let producers = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
         // Snapshots of what was cut must not come back either, when the log has grown past them again.
         self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
         let mut state = self.state.lock();

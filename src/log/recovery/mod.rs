@@ -12,6 +12,7 @@ mod segment;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::active::{ActiveSegment, Recovered, SegmentFiles};
@@ -30,9 +31,13 @@ use crate::time::Now;
 use crate::types::Offset;
 
 pub(crate) use folder::remove_segment_files;
-pub(crate) use producers::{load as load_producers, remove_snapshots};
+pub(crate) use producers::{TransactionIndexes, load as load_producers, remove_snapshots};
 use segment::Scanned;
 pub(crate) use segment::resume;
+
+/// A producer without an open transaction is forgotten after this time without a batch (Kafka:
+/// `producer.id.expiration.ms`).
+const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known about a log before its folder is looked at.
 #[derive(Debug, Clone)]
@@ -144,7 +149,9 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     segments.push(active.segment().clone());
     let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
     epochs_changed |= epochs.truncate_from_end(log_end) | epochs.truncate_from_start(log_start);
-    let producers = producers::load(context, &segments, log_end, now)?;
+    let indexes = if known.is_clean { TransactionIndexes::Durable } else { TransactionIndexes::InDoubt };
+    let mut producers = producers::load(context, &segments, log_end, indexes)?;
+    producers.expire(now.wall, PRODUCER_EXPIRATION);
     if !known.is_clean {
         // Names that were found, names that were given, and names that are gone for good.
         context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;

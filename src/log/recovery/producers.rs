@@ -1,6 +1,6 @@
 //! [S] Producer state after opening or truncating: the newest snapshot, and the batches behind it replayed.
 
-use std::time::Duration;
+use std::ops::Range;
 
 use crate::error::{IoContext, Result};
 use crate::log::append::facts_of;
@@ -11,15 +11,25 @@ use crate::log::scan::BatchScanner;
 use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::storage::{publish, read_file, remove_published};
-use crate::time::Now;
 use crate::types::Offset;
 
-/// A producer without an open transaction is forgotten after this time without a batch (Kafka: `producer.id.expiration.ms`).
-const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is known of the transaction indexes that a replay meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransactionIndexes {
+    /// The log was closed: what is in the files is durable.
+    Durable,
+    /// A sync may never have been made, or have failed: even right entries are written again, to a new file.
+    InDoubt,
+}
 
 /// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived. The caller syncs the
 /// folder before the log grows.
-pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset, now: Now) -> Result<ProducerStates> {
+pub(crate) fn load(
+    context: &LogContext,
+    segments: &[Segment],
+    log_end: Offset,
+    indexes: TransactionIndexes,
+) -> Result<ProducerStates> {
     let mut snapshots = list_snapshots(context)?;
     let mut start = (Offset::ZERO, ProducerStates::default());
     while let Some(offset) = snapshots.pop() {
@@ -34,9 +44,7 @@ pub(crate) fn load(context: &LogContext, segments: &[Segment], log_end: Offset, 
         }
     }
     let (from, states) = start;
-    let mut states = replay(context, segments, from, log_end, states)?;
-    states.expire(now.wall, PRODUCER_EXPIRATION);
-    Ok(states)
+    replay(context, segments, from..log_end, states, indexes)
 }
 
 /// Removes every snapshot: no record is left that one of them could speak of. The caller syncs the folder.
@@ -55,15 +63,16 @@ fn list_snapshots(context: &LogContext) -> Result<Vec<Offset>> {
     Ok(files.filter(|(kind, _)| *kind == SegmentFile::Snapshot).map(|(_, offset)| offset).collect())
 }
 
-/// Applies the batches of `[from, upto)` to producer state as of `from`, and brings the transaction indexes of their
+/// Applies the batches of a range to producer state as of its start, and brings the transaction indexes of their
 /// segments in line.
-pub(crate) fn replay(
+fn replay(
     context: &LogContext,
     segments: &[Segment],
-    from: Offset,
-    upto: Offset,
+    range: Range<Offset>,
     mut states: ProducerStates,
+    indexes: TransactionIndexes,
 ) -> Result<ProducerStates> {
+    let from = range.start;
     let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
     for segment in segments.iter().skip(first) {
         let bounds = segment.bounds();
@@ -76,7 +85,7 @@ pub(crate) fn replay(
         let mut scanner = BatchScanner::new(segment.file()?, start, bounds.len);
         // Damage ends the replay of a segment: what it says of producers cannot be known.
         while let Ok(Some(batch)) = scanner.next_batch() {
-            if batch.header.base_offset() < from || batch.header.base_offset() >= upto {
+            if !range.contains(&batch.header.base_offset()) {
                 continue;
             }
             let Some(facts) = facts_of(&batch.header, batch.bytes)? else { continue };
@@ -91,7 +100,8 @@ pub(crate) fn replay(
             }
             states.complete(&completed);
         }
-        if aborted != stored || has_ragged_end(context, segment, aborted.len())? {
+        let is_in_doubt = indexes == TransactionIndexes::InDoubt && !stored.is_empty();
+        if is_in_doubt || aborted != stored || has_ragged_end(context, segment, aborted.len())? {
             rewrite_transaction_index(context, segment, &aborted)?;
         }
         segment.set_aborted(aborted);
