@@ -193,7 +193,7 @@ fn points(subject: &Subject, count: usize) -> BenchResult<Sample> {
     let (mut rng, mut sum, mut latencies) = (Rng::from_seed(2), 0, Vec::with_capacity(count));
     let start = Instant::now();
     for _ in 0..count {
-        let offset = Offset::new(rng.below(subject.records as u64) as i64).ok_or("an offset below zero")?;
+        let offset = Offset::new(rng.below(subject.records as u64).cast_signed()).ok_or("an offset below zero")?;
         timed(&mut latencies, || {
             let slice = subject.log.read(offset, limits)?;
             let batch = slice.batches().next().ok_or("nothing was read")??;
@@ -211,7 +211,7 @@ fn floor_points(subject: &Subject, count: usize) -> BenchResult<Sample> {
     let mut latencies = Vec::with_capacity(count);
     let start = Instant::now();
     for _ in 0..count {
-        let offset = rng.below(subject.records as u64) as i64;
+        let offset = rng.below(subject.records as u64).cast_signed();
         timed(&mut latencies, || {
             let index = subject.batches.partition_point(|(first, ..)| *first <= offset) - 1;
             let (first, segment, at, size) = subject.batches[index];
@@ -278,7 +278,7 @@ fn varint(bytes: &[u8]) -> (i64, &[u8]) {
         raw |= u64::from(byte & 0x7f) << shift;
         at += 1;
         if byte < 0x80 {
-            return ((raw >> 1) as i64 ^ -((raw & 1) as i64), &bytes[at..]);
+            return ((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed(), &bytes[at..]);
         }
         shift += 7;
     }
