@@ -8,7 +8,7 @@ use std::mem;
 
 use super::built::BuiltBatch;
 use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp, seal, timestamp};
-use super::varint;
+use super::varint::{self, ShortRun};
 use crate::error::{Error, Result};
 use crate::types::{Offset, Timestamp, TimestampType};
 
@@ -17,6 +17,9 @@ const BATCH_SIZE_MAX: u64 = i32::MAX as u64;
 /// The most bytes that the fields of a record take besides key, value and headers: length 5, attributes 1, timestamp
 /// delta 10, offset delta 5 (Kafka: `DefaultRecord.MAX_RECORD_OVERHEAD`).
 const RECORD_OVERHEAD_MAX: u64 = 21;
+
+/// As long as a batch is smaller than this, a short record fits whatever it holds.
+const SHORT_BATCH_END: u64 = BATCH_SIZE_MAX - (1 << 22);
 
 /// What a whole batch says about its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,18 +122,13 @@ impl BatchBuilder {
             value,
             headers,
         };
-        let body_len = i32::try_from(record.body_len()).map_err(|_| too_large())?;
-        let record_len = varint::len_i32(body_len) as u64 + u64::from(body_len.unsigned_abs());
-        if self.size_in_bytes() as u64 + record_len > BATCH_SIZE_MAX {
-            return Err(too_large());
+        match record.short() {
+            Some(short) if (self.size_in_bytes() as u64) < SHORT_BATCH_END => {
+                self.begin();
+                short.encode(&mut self.buffer);
+            }
+            _ => self.append_long(record).ok_or_else(too_large)?,
         }
-        if self.is_empty() {
-            self.buffer.clear();
-            self.buffer.resize(BATCH_HEADER_LEN, 0);
-        }
-        self.buffer.reserve(usize::try_from(record_len).unwrap_or_default());
-        varint::encode_i32(&mut self.buffer, body_len);
-        record.encode(&mut self.buffer);
         self.count += 1;
         self.base_millis = base_millis;
         self.max_millis = self.max_millis.max(millis);
@@ -139,6 +137,29 @@ impl BatchBuilder {
             (earliest, timestamp) => earliest.or(timestamp),
         };
         Ok(index)
+    }
+
+    /// Encodes a record of any form; `None` when the batch would become too large.
+    #[inline(never)]
+    fn append_long(&mut self, record: Encoder<'_>) -> Option<()> {
+        let body_len = i32::try_from(record.body_len()).ok()?;
+        let record_len = varint::len_i32(body_len) as u64 + u64::from(body_len.unsigned_abs());
+        if self.size_in_bytes() as u64 + record_len > BATCH_SIZE_MAX {
+            return None;
+        }
+        self.begin();
+        self.buffer.reserve(usize::try_from(record_len).ok()?);
+        record.encode(body_len, &mut self.buffer);
+        Some(())
+    }
+
+    /// Makes room for the header before the first record.
+    #[inline]
+    fn begin(&mut self) {
+        if self.is_empty() {
+            self.buffer.clear();
+            self.buffer.resize(BATCH_HEADER_LEN, 0);
+        }
     }
 
     /// Records added since the last [`build`](Self::build).
@@ -254,6 +275,7 @@ impl BatchBuilder {
 }
 
 /// A record on its way into the buffer.
+#[derive(Clone, Copy)]
 struct Encoder<'a> {
     timestamp_delta: i64,
     offset_delta: i32,
@@ -280,7 +302,9 @@ impl Encoder<'_> {
         bytes_len(self.key).saturating_add(bytes_len(self.value)).saturating_add(count_len).saturating_add(headers)
     }
 
-    fn encode(&self, buffer: &mut Vec<u8>) {
+    /// Appends the record, whose [`body_len`](Self::body_len) the caller has computed.
+    fn encode(&self, body_len: i32, buffer: &mut Vec<u8>) {
+        varint::encode_i32(buffer, body_len);
         buffer.push(0);
         varint::encode_i64(buffer, self.timestamp_delta);
         varint::encode_i32(buffer, self.offset_delta);
@@ -291,6 +315,60 @@ impl Encoder<'_> {
             encode_bytes(buffer, Some(header.key.as_bytes()));
             encode_bytes(buffer, header.value);
         }
+    }
+
+    /// The record as most are, for the quick way into the buffer: without headers, and no number in it takes more than
+    /// three bytes. `None` when it is not like that.
+    #[inline]
+    fn short(&self) -> Option<ShortRecord<'_>> {
+        if !self.headers.is_empty() {
+            return None;
+        }
+        let timestamp_delta = ShortRun::varint(self.timestamp_delta)?;
+        let offset_delta = ShortRun::varint(self.offset_delta.into())?;
+        let key_len = ShortRun::varint(self.key.map_or(ABSENT.into(), |key| length(key.len()).into()))?;
+        let value_len = ShortRun::varint(self.value.map_or(ABSENT.into(), |value| length(value.len()).into()))?;
+        let (key, value) = (self.key.unwrap_or_default(), self.value.unwrap_or_default());
+        let deltas = ShortRun::ZERO.then(timestamp_delta).then(offset_delta);
+        let lengths_len = deltas.len() + key_len.len() + value_len.len() + ShortRun::ZERO.len();
+        let body_len = lengths_len + key.len() + value.len();
+        let record_len = ShortRun::varint(i64::try_from(body_len).ok()?)?;
+        Some(ShortRecord { record_len, deltas, key_len, key, value_len, value, body_len })
+    }
+}
+
+/// A record whose numbers are encoded and whose size is known.
+struct ShortRecord<'a> {
+    record_len: ShortRun,
+    /// The attributes and both deltas.
+    deltas: ShortRun,
+    key_len: ShortRun,
+    key: &'a [u8],
+    value_len: ShortRun,
+    value: &'a [u8],
+    body_len: usize,
+}
+
+impl ShortRecord<'_> {
+    /// Appends the record with as few copies as there can be.
+    #[inline]
+    fn encode(&self, buffer: &mut Vec<u8>) {
+        buffer.reserve(self.body_len + 2 * ShortRun::ROOM);
+        if self.record_len.len() + self.deltas.len() <= ShortRun::ROOM {
+            self.record_len.then(self.deltas).append_to(buffer);
+        } else {
+            self.record_len.append_to(buffer);
+            self.deltas.append_to(buffer);
+        }
+        if self.key.is_empty() {
+            self.key_len.then(self.value_len).append_to(buffer);
+        } else {
+            self.key_len.append_to(buffer);
+            buffer.extend_from_slice(self.key);
+            self.value_len.append_to(buffer);
+        }
+        buffer.extend_from_slice(self.value);
+        buffer.push(0);
     }
 }
 

@@ -75,6 +75,58 @@ pub(crate) const fn len_i64(value: i64) -> usize {
     groups(zigzag_64(value))
 }
 
+/// A few bytes in a register: varints of small numbers, joined and then copied to a buffer at once. Encoding a record's
+/// numbers one by one takes most of its time in checks of the buffer's capacity.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShortRun {
+    bits: u64,
+    len: usize,
+}
+
+impl ShortRun {
+    /// The most bytes of one varint.
+    pub(crate) const VARINT_LEN_MAX: usize = 3;
+    /// Room that [`append_to`](Self::append_to) uses, and the most bytes of a run.
+    pub(crate) const ROOM: usize = size_of::<u64>();
+    /// One byte, 0.
+    pub(crate) const ZERO: ShortRun = ShortRun { bits: 0, len: 1 };
+
+    /// A varint; `None` when it takes more than three bytes.
+    #[inline]
+    pub(crate) const fn varint(value: i64) -> Option<ShortRun> {
+        let raw = zigzag_64(value);
+        if raw < 0x80 {
+            return Some(ShortRun { bits: raw, len: 1 });
+        }
+        let two = raw & 0x7f | 0x80 | (raw & 0x3f80) << 1;
+        if raw < 0x4000 {
+            return Some(ShortRun { bits: two, len: 2 });
+        }
+        let three = two | 0x8000 | (raw & 0x1f_c000) << 2;
+        if raw < 0x20_0000 { Some(ShortRun { bits: three, len: 3 }) } else { None }
+    }
+
+    /// Both, one behind the other; together they must not be longer than [`ROOM`](Self::ROOM).
+    #[inline]
+    pub(crate) const fn then(self, next: ShortRun) -> ShortRun {
+        ShortRun { bits: self.bits | next.bits << (self.len * 8 % 64), len: self.len + next.len }
+    }
+
+    /// Bytes in the run.
+    #[inline]
+    pub(crate) const fn len(self) -> usize {
+        self.len
+    }
+
+    /// Appends the run to the buffer.
+    #[inline]
+    pub(crate) fn append_to(self, buffer: &mut Vec<u8>) {
+        let end = buffer.len() + self.len;
+        buffer.extend_from_slice(&self.bits.to_le_bytes());
+        buffer.truncate(end);
+    }
+}
+
 const fn zigzag_32(value: i32) -> u32 {
     ((value << 1) ^ (value >> 31)).cast_unsigned()
 }
@@ -211,6 +263,24 @@ mod tests {
             encode_i64(&mut buffer, value);
             prop_assert_eq!(buffer.len(), len_i64(value));
             prop_assert_eq!(decode_i64(&buffer), Ok((value, &[][..])));
+        }
+
+        #[test]
+        fn short_runs_are_their_varints_one_behind_the_other(values: [i64; 2], shifts in (43u32..64, 43u32..64)) {
+            let (first, second) = (values[0] >> shifts.0, values[1] >> shifts.1);
+            let (mut run, mut expected) = (vec![7], vec![7]);
+            ShortRun::varint(first).unwrap().then(ShortRun::ZERO).then(ShortRun::varint(second).unwrap()).append_to(&mut run);
+            encode_i64(&mut expected, first);
+            expected.push(0);
+            encode_i64(&mut expected, second);
+            prop_assert_eq!(run, expected);
+        }
+
+        #[test]
+        fn runs_are_made_of_varints_of_up_to_three_bytes(value: i64, shift in 0u32..64) {
+            let length = len_i64(value >> shift);
+            let run = ShortRun::varint(value >> shift);
+            prop_assert_eq!(run.map(ShortRun::len), (length <= ShortRun::VARINT_LEN_MAX).then_some(length));
         }
 
         #[test]
