@@ -20,7 +20,7 @@ pub(crate) enum VarintError {
 }
 
 /// A 32-bit varint at the front of `bytes`, and the bytes behind it.
-#[inline]
+#[inline(always)]
 pub(crate) fn decode_i32(bytes: &[u8]) -> Result<(i32, &[u8]), VarintError> {
     // Lengths and offset deltas nearly always take one byte or two: those are decoded without a loop.
     match bytes {
@@ -37,7 +37,7 @@ pub(crate) fn decode_i32(bytes: &[u8]) -> Result<(i32, &[u8]), VarintError> {
 }
 
 /// A 64-bit varint at the front of `bytes`, and the bytes behind it.
-#[inline]
+#[inline(always)]
 pub(crate) fn decode_i64(bytes: &[u8]) -> Result<(i64, &[u8]), VarintError> {
     match bytes {
         [first, rest @ ..] if *first < 0x80 => Ok((unzigzag_64(u64::from(*first)), rest)),

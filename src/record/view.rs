@@ -272,7 +272,7 @@ fn check_records(header: &BatchHeader, records: &[u8]) -> Result<()> {
 }
 
 /// Walks one record, headers included; returns its offset delta and the bytes behind it.
-#[inline]
+#[inline(always)]
 fn check_record(bytes: &[u8]) -> Result<(i32, &[u8]), Rule> {
     let (body, behind) = split_record(bytes)?;
     let fields = parse_record(body)?;
@@ -297,7 +297,7 @@ struct Fields<'a> {
 }
 
 /// Splits off the record at the front of `bytes`, without its length field.
-#[inline]
+#[inline(always)]
 fn split_record(bytes: &[u8]) -> Result<(&[u8], &[u8]), Rule> {
     let (length, rest) = decode_i32(bytes).map_err(varint_rule)?;
     let length = usize::try_from(length).map_err(|_| "a record's length is negative")?;
@@ -305,7 +305,7 @@ fn split_record(bytes: &[u8]) -> Result<(&[u8], &[u8]), Rule> {
 }
 
 /// Reads the fields of a record up to its headers.
-#[inline]
+#[inline(always)]
 fn parse_record(body: &[u8]) -> Result<Fields<'_>, Rule> {
     // No attribute of a record has a meaning yet; Kafka ignores the byte.
     let (_attributes, rest) = body.split_first().ok_or("a record is shorter than its fields")?;
@@ -327,7 +327,7 @@ fn parse_header(bytes: &[u8]) -> Result<(HeaderRef<'_>, &[u8]), Rule> {
 }
 
 /// Reads bytes behind their length; -1 is null.
-#[inline]
+#[inline(always)]
 fn parse_bytes(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Rule> {
     let (length, rest) = decode_i32(bytes).map_err(varint_rule)?;
     match usize::try_from(length) {
