@@ -25,6 +25,7 @@ use logstead::time::{Clock, ManualClock};
 use logstead::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition};
 
 type Outcome = Result<(), Box<dyn Error>>;
+type KeyValueHeaders<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, &'a [Header<'a>]);
 
 /// The cluster id by which an earlier run's folder is known.
 const CLUSTER_ID: &str = "write-for-kafka";
@@ -103,7 +104,7 @@ impl<'a> Writer<'a> {
         let headers = [header("trace", Some(&b"7f"[..])), header("", Some(b"")), header("null", None)];
         let repeated = [header("again", Some(&b"1"[..])), header("again", Some(b"2"))];
         let long = "x".repeat(20_000);
-        let kinds: [(Option<&[u8]>, Option<&[u8]>, &[Header<'_>]); 9] = [
+        let kinds: [KeyValueHeaders<'_>; 9] = [
             (Some(b"key"), Some(b"value"), &[]),
             (None, Some(b"no key"), &[]),
             (Some(b"no value"), None, &[]),
