@@ -272,3 +272,15 @@ pub(crate) fn parent_of(path: &Path) -> PathBuf {
         None => path.to_path_buf(),
     }
 }
+
+#[cfg(test)]
+mod parent_tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_bare_name_is_the_current_one() {
+        for (path, parent) in [("data", "."), ("./data", "."), ("a/data", "a"), ("/data", "/"), ("/", "/")] {
+            assert_eq!(parent_of(Path::new(path)), Path::new(parent), "{path}");
+        }
+    }
+}
