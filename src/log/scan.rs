@@ -15,6 +15,9 @@ const WINDOW_BYTES: usize = 256 << 10;
 /// Where the magic byte stands in a batch: the cheapest test of a candidate.
 const MAGIC_AT: usize = 16;
 
+/// Offset and size, which the size of a message of magic 0 or 1 does not count.
+const LEGACY_OVERHEAD: usize = 12;
+
 /// Walks the batches of one segment file.
 ///
 /// ```
@@ -146,7 +149,8 @@ impl BatchScanner {
         self.fill(position, BATCH_HEADER_LEN)?;
         let header = match BatchHeader::parse(self.view(position, BATCH_HEADER_LEN)) {
             Ok(header) => header,
-            Err(damage) => return Ok(Err(damage)),
+            Err(damage @ Error::Corrupt(_)) => return Ok(Err(damage)),
+            Err(unsupported) => return self.legacy_or_garbage(position, unsupported).map(Err),
         };
         let size = header.size_in_bytes();
         if size as u64 > available {
@@ -154,6 +158,23 @@ impl BatchScanner {
         }
         self.fill(position, size)?;
         Ok(header.verify_crc(self.view(position, size)).map(|()| (header, size)))
+    }
+
+    /// What looks like a message of magic 0 or 1 is one if its own checksum (CRC-32 of everything behind it) says so, and then
+    /// it is no damage. A torn write can leave any magic.
+    fn legacy_or_garbage(&mut self, position: u64, unsupported: Error) -> Result<Error> {
+        let bytes = self.view(position, BATCH_HEADER_LEN);
+        let stored = i64::from(bytes.get(MAGIC_AT).copied().unwrap_or_default());
+        let field = |at: usize| bytes.get(at..).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or_default();
+        let (size, crc) = (i32::from_be_bytes(field(8)), u32::from_be_bytes(field(12)));
+        let len = usize::try_from(size).ok().and_then(|size| size.checked_add(LEGACY_OVERHEAD)).unwrap_or(usize::MAX);
+        if len as u64 <= self.end - position {
+            self.fill(position, len)?;
+            if self.view(position, len).get(MAGIC_AT..).is_some_and(|checked| crc32fast::hash(checked) == crc) {
+                return Ok(unsupported);
+            }
+        }
+        Ok(Error::corrupt(MAGIC_AT as u64, Damage::Magic { stored }))
     }
 
     /// Makes at least `[position, position + len)` available in the window, or as much as the file has; returns how much
