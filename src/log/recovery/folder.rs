@@ -109,7 +109,11 @@ pub(crate) fn set_aside(context: &LogContext, first: Offset, report: &mut Recove
     Ok(())
 }
 
+/// Removes a file that may be gone already: with its segment, or because the list of names is older than that.
 fn remove(context: &LogContext, name: &str) -> Result<()> {
     let path = context.folder.join(name);
-    context.storage.remove(&path).context("remove", &path)
+    match context.storage.remove(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove", &path),
+        _ => Ok(()),
+    }
 }

@@ -26,7 +26,7 @@ use crate::log::state::DurablePoint;
 use crate::log::witness::Witness;
 use crate::log::{epoch_cache, sealing};
 use crate::rng::Rng;
-use crate::storage::{OpenMode, read_file};
+use crate::storage::{OpenMode, SyncMode, read_file};
 use crate::time::Now;
 use crate::types::Offset;
 
@@ -321,10 +321,8 @@ fn finish_tail(
     scanned: Scanned,
     report: &mut RecoveryReport,
 ) -> Result<Recovered> {
-    let from = unvouched_from(known, &scanned);
-    if !known.is_clean && scanned.is_intact && from < scanned.bounds.len {
-        redo::rewrite_tail(context, scanned.base_offset, from, scanned.bounds.len)?;
-        report.rewritten_bytes += scanned.bounds.len - from;
+    if !known.is_clean && scanned.is_intact {
+        make_durable(context, known, &scanned, report)?;
     }
     report.rebuilt_indexes += u32::from(scanned.rebuilt_index);
     let files = SegmentFiles::open(context, scanned.base_offset)?;
@@ -343,6 +341,21 @@ fn finish_tail(
         first_timestamp: scanned.first_timestamp,
         last_batch_crc: scanned.last_batch_crc,
     })
+}
+
+/// Makes the bytes of a segment durable that nothing vouches for, and its length: a dead owner may have cut the file and not
+/// lived to sync it.
+fn make_durable(context: &LogContext, known: &Known, scanned: &Scanned, report: &mut RecoveryReport) -> Result<()> {
+    let (base, len) = (scanned.base_offset, scanned.bounds.len);
+    let path = context.path(SegmentFile::Log, base);
+    let file = context.storage.open(&path, OpenMode::Write).context("open", &path)?;
+    file.set_len(len).context("set the length of", &path)?;
+    let from = unvouched_from(known, scanned);
+    if from >= len {
+        return file.sync(SyncMode::All).in_doubt_context("sync", &path);
+    }
+    report.rewritten_bytes += len - from;
+    redo::rewrite_tail(context, base, from, len)
 }
 
 /// From which position on nothing says that the segment's bytes are durable.

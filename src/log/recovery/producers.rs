@@ -32,10 +32,20 @@ pub(crate) fn load(
 ) -> Result<ProducerStates> {
     let mut snapshots = list_snapshots(context)?;
     let mut start = (Offset::ZERO, ProducerStates::default());
+    // A snapshot inside a segment needs what the segment's transaction index says of the part below it.
+    let needs = |offset| {
+        let index = segments.partition_point(|segment| segment.base_offset() < offset).checked_sub(1);
+        index
+            .and_then(|index| segments.get(index))
+            .filter(|segment| segment.next_offset() > offset || is_last(segments, segment))
+    };
     while let Some(offset) = snapshots.pop() {
         let path = context.path(SegmentFile::Snapshot, offset);
         let bytes = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?.unwrap_or_default();
         match producer_snapshot::decode(&bytes) {
+            Ok(_)
+                if offset <= log_end
+                    && needs(offset).is_some_and(|segment| segment.aborted_transactions().is_err()) => {}
             Ok(entries) if offset <= log_end => {
                 start = (offset, ProducerStates::from_snapshot(entries));
                 break;
@@ -45,6 +55,10 @@ pub(crate) fn load(
     }
     let (from, states) = start;
     replay(context, segments, from..log_end, states, indexes)
+}
+
+fn is_last(segments: &[Segment], segment: &Segment) -> bool {
+    segments.last().is_some_and(|last| last.base_offset() == segment.base_offset())
 }
 
 /// Removes every snapshot: no record is left that one of them could speak of. The caller syncs the folder.
@@ -76,7 +90,7 @@ fn replay(
     let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
     for segment in segments.iter().skip(first) {
         let bounds = segment.bounds();
-        if bounds.next_offset <= from && bounds.len > 0 {
+        if bounds.next_offset <= from && !is_last(segments, segment) {
             continue;
         }
         let stored = segment.aborted_transactions().unwrap_or_default();
