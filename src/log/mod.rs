@@ -380,6 +380,16 @@ impl Log {
         state.damage.is_empty() && !state.has_failed
     }
 
+    /// Which generation of the witness was written last.
+    fn witness_generation(&self) -> u64 {
+        self.state.lock().witness.generation()
+    }
+
+    /// The witness file was synced after this generation was written.
+    fn on_witness_synced(&self, generation: u64) {
+        self.state.lock().witness.on_synced(generation);
+    }
+
     /// What the checkpoint files say of this log.
     fn facts(&self) -> PartitionFacts {
         let state = self.state.lock();

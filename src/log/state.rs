@@ -180,22 +180,36 @@ pub(crate) struct DurablePoint {
 }
 
 /// Writes one partition's slot of the witness.
+///
+/// Invariant: of the two copies, the newest that is known to be durable is never overwritten. A power cut may then spoil
+/// the other one, or take it back, and what remains is true, if old; a claim that was taken back durably stays so.
 #[derive(Debug)]
 pub(crate) struct WitnessWriter {
     file: Arc<dyn StorageFile>,
     slot: u32,
     generation: u64,
+    /// The newest generation that is known to be durable.
+    kept: u64,
     durable: DurablePoint,
+    /// Whether a sync is under way that must find the copy as it is, and what is to be written after it.
+    is_held: bool,
+    waiting: Option<Witness>,
 }
 
 impl WitnessWriter {
+    /// `generation` is the newest that is in the file, and durable.
     pub(crate) fn new(file: Arc<dyn StorageFile>, slot: u32, generation: u64) -> WitnessWriter {
         let durable = DurablePoint { segment_base: Offset::ZERO, position: 0, last_batch_crc: 0 };
-        WitnessWriter { file, slot, generation, durable }
+        WitnessWriter { file, slot, generation, kept: generation, durable, is_held: false, waiting: None }
     }
 
     pub(crate) fn slot(&self) -> u32 {
         self.slot
+    }
+
+    /// The generation that was written last.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The durable point that was written last.
@@ -203,19 +217,41 @@ impl WitnessWriter {
         self.durable
     }
 
-    fn write(&mut self, mut witness: Witness, durable: DurablePoint) -> Result<()> {
-        self.generation += 1;
-        witness.generation = self.generation;
-        let position = block_position(self.slot, self.generation);
-        self.file
-            .write_all_at(position, &witness.to_block())
-            .in_doubt_context("write the witness", self.file.path())?;
+    fn write(&mut self, witness: Witness, durable: DurablePoint) -> Result<()> {
         self.durable = durable;
-        Ok(())
+        if self.is_held {
+            self.waiting = Some(witness);
+            return Ok(());
+        }
+        self.write_block(witness)
     }
 
-    /// Blocks until the witness is durable: before bytes that it vouches for are cut.
-    pub(crate) fn file(&self) -> Arc<dyn StorageFile> {
-        Arc::clone(&self.file)
+    fn write_block(&mut self, mut witness: Witness) -> Result<()> {
+        self.generation += 1;
+        if block_position(self.slot, self.generation) == block_position(self.slot, self.kept) {
+            self.generation += 1;
+        }
+        witness.generation = self.generation;
+        let position = block_position(self.slot, self.generation);
+        self.file.write_all_at(position, &witness.to_block()).in_doubt_context("write the witness", self.file.path())
+    }
+
+    /// The file and the generation in it, for a sync during which nothing is written.
+    pub(crate) fn hold(&mut self) -> (Arc<dyn StorageFile>, u64) {
+        self.is_held = true;
+        (Arc::clone(&self.file), self.generation)
+    }
+
+    /// The sync is over, well or not: writes what has waited for it.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.is_held = false;
+        self.waiting.take().map_or(Ok(()), |witness| self.write_block(witness))
+    }
+
+    /// A sync that began when `generation` was the last one written has succeeded.
+    pub(crate) fn on_synced(&mut self, generation: u64) {
+        if self.generation == generation {
+            self.kept = generation;
+        }
     }
 }

@@ -103,7 +103,7 @@ impl Log {
     /// [`Error::OffsetOutOfRange`] above the high watermark; [`Error::Io`].
     pub fn delete_before(&self, offset: Offset) -> Result<Offset> {
         let _token = self.maintenance.lock();
-        let (witness, gone) = {
+        let gone = {
             let mut state = self.state.lock();
             state.check_writable(&self.context.tp)?;
             if offset > state.high_watermark {
@@ -128,14 +128,32 @@ impl Log {
             let durable = state.witness.durable();
             state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
             *self.published.lock() = state.publish();
-            (state.witness.file(), gone)
+            gone
         };
-        witness.sync(SyncMode::Data).in_doubt_context("sync", witness.path())?;
-        for segment in &gone {
+        // The records are gone for readers: the log cannot go on as if the call had not been made.
+        let removed = self.sync_witness().and_then(|()| self.remove_segments(&gone));
+        removed.inspect_err(|error| self.state.lock().go_offline(error))?;
+        Ok(offset)
+    }
+
+    fn remove_segments(&self, gone: &[Segment]) -> Result<()> {
+        for segment in gone {
             self.remove_segment(segment.base_offset())?;
         }
-        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
-        Ok(offset)
+        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)
+    }
+
+    /// Makes what the witness says of this log durable, so that no power cut brings back what it said before. What others
+    /// have to say meanwhile waits, since a torn write would spoil the copy that is being synced.
+    fn sync_witness(&self) -> Result<()> {
+        let (file, generation) = self.state.lock().witness.hold();
+        let synced = file.sync(SyncMode::Data).in_doubt_context("sync", file.path());
+        let mut state = self.state.lock();
+        if synced.is_ok() {
+            state.witness.on_synced(generation);
+        }
+        let released = state.witness.release();
+        synced.and(released).inspect_err(|error| state.go_offline(error))
     }
 
     fn remove_segment(&self, base: Offset) -> Result<()> {
@@ -237,7 +255,7 @@ impl Log {
 
     /// Takes back every claim about what is about to be cut, durably, and hides it from readers.
     fn lower_claims(&self, cut: &Cut, log_start: Offset) -> Result<Option<Offset>> {
-        let (witness, lowered, recovery_point) = {
+        let (lowered, recovery_point) = {
             let mut state = self.state.lock();
             let log_end = cut.log_end;
             state.generation += 1;
@@ -255,9 +273,14 @@ impl Log {
                 None => (log_end, 0),
             };
             // What was not synced before is not synced now: the position must not vouch for it.
-            let position =
-                if state.synced == log_end { position } else { position.min(state.witness.durable().position) };
-            let durable = DurablePoint { segment_base, position, last_batch_crc: 0 };
+            let before = state.witness.durable();
+            let durable = match before.segment_base {
+                _ if state.synced == log_end => DurablePoint { segment_base, position, last_batch_crc: 0 },
+                base if base == segment_base => {
+                    DurablePoint { segment_base, position: position.min(before.position), last_batch_crc: 0 }
+                }
+                _ => before,
+            };
             state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
             let mut published = self.published.lock();
             published.log_end = log_end;
@@ -266,9 +289,9 @@ impl Log {
             published.last_stable = published.last_stable.min(log_end);
             published.synced = state.synced;
             published.generation = state.generation;
-            (state.witness.file(), lowered, state.recovery_point)
+            (lowered, state.recovery_point)
         };
-        witness.sync(SyncMode::Data).in_doubt_context("sync", witness.path())?;
+        self.sync_witness()?;
         self.directory.lower_recovery_point(&self.context.tp, recovery_point)?;
         Ok(lowered)
     }

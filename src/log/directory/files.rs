@@ -80,9 +80,14 @@ pub(crate) fn open(
     if manifest.is_none() {
         remove_published(&*files.storage, &witness_path)?;
     }
-    let is_new = read_file(&*files.storage, &witness_path, 0).is_ok_and(|bytes| bytes.is_none());
+    let witness = files.read_text(WITNESS_FILE)?;
+    if !report.was_clean {
+        // The last owner may have died, or met a failed sync, between writing the witness and making it durable. A new file
+        // with the same content is durable beyond doubt.
+        publish(&*files.storage, &witness_path, witness.as_deref().unwrap_or_default())?;
+    }
     let witness_file = files.storage.open(&witness_path, OpenMode::Create).context("open", &witness_path)?;
-    let next_slot = files.load_witness(&mut partitions, is_new)?;
+    let next_slot = load_witness(&mut partitions, witness.as_deref().unwrap_or_default());
     // From here on a crash needs recovery. Until the manifest says that the mark may be absent, it must not be.
     files.write_manifest(&partitions, &BTreeMap::from([(CLEAN_FILE, None)]))?;
     remove_published(&*files.storage, &file_in(path, CLEAN_FILE))?;
@@ -180,6 +185,19 @@ pub(crate) fn read_slot(witness_file: &Arc<dyn StorageFile>, slot: u32) -> Resul
     Ok(newest_block(bytes.get(..read).unwrap_or_default()).0)
 }
 
+/// Adds the slots that the witness names; returns the first slot that is free.
+fn load_witness(partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, bytes: &[u8]) -> u32 {
+    let (slots, damaged) = decode_witness(bytes);
+    let mut last = damaged.last().copied().unwrap_or(0);
+    for found in slots {
+        last = last.max(found.slot);
+        let facts = partitions.entry(found.witness.tp.clone()).or_default();
+        facts.slot = Some(found.slot);
+    }
+    let listed = partitions.values().filter_map(|facts| facts.slot).max().unwrap_or(0);
+    last.max(listed).saturating_add(1)
+}
+
 /// A random id of 16 bytes.
 pub(crate) fn random_id(rng: &mut Rng) -> TopicId {
     loop {
@@ -265,23 +283,6 @@ impl FolderFiles {
             facts.recovery_point = facts.recovery_point.max(listed.recovery_point);
         }
         Ok(partitions)
-    }
-
-    /// Adds the slots that the witness names; returns the first one that is free.
-    fn load_witness(&self, partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, is_new: bool) -> Result<u32> {
-        if is_new {
-            self.storage.sync_dir(&self.path).in_doubt_context("sync", &self.path)?;
-        }
-        let bytes = self.read_text(WITNESS_FILE)?.unwrap_or_default();
-        let (slots, damaged) = decode_witness(&bytes);
-        let mut last = damaged.last().copied().unwrap_or(0);
-        for found in slots {
-            last = last.max(found.slot);
-            let facts = partitions.entry(found.witness.tp.clone()).or_default();
-            facts.slot = Some(found.slot);
-        }
-        let listed = partitions.values().filter_map(|facts| facts.slot).max().unwrap_or(0);
-        Ok(last.max(listed).saturating_add(1))
     }
 
     /// Publishes the manifest and then the checkpoint files.

@@ -340,6 +340,10 @@ impl DirectoryCore {
             state.partitions.entry(tp.clone()).or_default().slot = Some(slot);
             (facts, slot, state.rng.split("log"))
         };
+        if self.was_used(tp) {
+            // The slot was written since the folder was opened; it must be durable before it is built upon.
+            self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
+        }
         let stored = files::read_slot(&self.witness_file, slot)?;
         let is_new_slot = stored.is_none();
         let generation = stored.as_ref().map_or(0, |witness| witness.generation);
@@ -366,7 +370,9 @@ impl DirectoryCore {
         })?;
         if is_new_slot {
             // The slot's first block: from here on the witness must know the partition even after a power cut.
+            let generation = log.witness_generation();
             self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
+            log.on_witness_synced(generation);
         }
         self.state.lock().partitions.entry(tp.clone()).or_default().topic_id = Some(topic_id);
         Ok(Arc::new(log))
@@ -444,7 +450,11 @@ impl DirectoryCore {
             let none_dropped = state.logs.values().all(|log| log.strong_count() > 0);
             (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
         };
+        let generations: Vec<_> = logs.iter().map(|log| log.witness_generation()).collect();
         self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
+        for (log, generation) in logs.iter().zip(generations) {
+            log.on_witness_synced(generation);
+        }
         self.files.write_checkpoints(&partitions)?;
         if is_closing && all_sound && is_complete {
             self.files.mark_clean()?;
