@@ -10,9 +10,10 @@ use crate::error::{Corrupt, Damage, Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::damage::{Found, find_carefully};
 use crate::log::segment::{Segment, SegmentBounds};
-use crate::log::slice::{LogSlice, SliceBytes, SlicePosition};
+use crate::log::slice::{LogSlice, PooledBuffer, SliceBytes, SlicePosition};
 use crate::log::state::Published;
 use crate::record::{BATCH_HEADER_LEN, BatchHeader};
+use crate::storage::{FrozenBytes, StorageFile};
 use crate::types::Offset;
 
 /// How far a read may see.
@@ -74,6 +75,8 @@ struct Located {
     bounds: SegmentBounds,
     /// Where the batch at `position` must start, when what stands before it says so.
     expected: Option<Offset>,
+    /// The size that the batch at `position` gives itself, as far as somebody has looked.
+    batch_size: Option<usize>,
 }
 
 impl Log {
@@ -155,12 +158,19 @@ impl Log {
         if let Some(damage) = known_damage(view, from) {
             return Err(Error::Corrupt(Box::new(damage.clone())));
         }
-        let located = match self.locate_by_hint(view, from, hint)? {
-            Some(located) => Some(located),
-            None => self.locate(view, from)?,
-        };
-        let Some(located) = located else { return Ok(nothing(from)) };
-        match self.read_located(view, from, upper, limits, &located) {
+        if let Some(located) = locate_by_hint(view, from, hint) {
+            let (bytes, start) = self.fetch(&located, limits)?;
+            // The log may have been cut and written anew since the hint was given.
+            if BatchHeader::parse(visible(&bytes, start, &located)).is_ok_and(|header| header.base_offset() == from) {
+                return match accept(view, from, upper, limits, &located, (bytes, start)) {
+                    Err(Error::Corrupt(_)) => self.read_carefully(view, from, upper, limits, located),
+                    other => other,
+                };
+            }
+        }
+        let Some(located) = self.locate(view, from)? else { return Ok(nothing(from)) };
+        let fetched = self.fetch(&located, limits)?;
+        match accept(view, from, upper, limits, &located, fetched) {
             Err(Error::Corrupt(_)) => self.read_carefully(view, from, upper, limits, located),
             other => other,
         }
@@ -179,8 +189,8 @@ impl Log {
         let Located { segment, bounds, .. } = located;
         match find_carefully(view, &segment, bounds, from)? {
             Found::Batch(position) => {
-                let expected = None;
-                self.read_located(view, from, upper, limits, &Located { segment, position, bounds, expected })
+                let located = Located { segment, position, bounds, expected: None, batch_size: None };
+                accept(view, from, upper, limits, &located, self.fetch(&located, limits)?)
             }
             Found::Damage(error) => Err(error),
             Found::Nothing => {
@@ -188,24 +198,6 @@ impl Log {
                 Ok(LogSlice::empty(position_of(view, from, bounds.next_offset.max(from), base, len)))
             }
         }
-    }
-
-    /// The place that an earlier read ended at, if a batch that starts at `from` still stands there.
-    fn locate_by_hint(&self, view: &Published, from: Offset, hint: Option<(Offset, u64)>) -> Result<Option<Located>> {
-        let Some((segment_base, position)) = hint else { return Ok(None) };
-        let Ok(index) = view.segments.binary_search_by_key(&segment_base, Segment::base_offset) else {
-            return Ok(None);
-        };
-        let Some(segment) = view.segments.get(index).cloned() else { return Ok(None) };
-        let bounds = segment.bounds();
-        if position.saturating_add(BATCH_HEADER_LEN as u64) > bounds.len {
-            return Ok(None);
-        }
-        let file = segment.file()?;
-        let mut bytes = [0; BATCH_HEADER_LEN];
-        file.read_exact_at(position, &mut bytes).context("read", file.path())?;
-        let fits = BatchHeader::parse(&bytes).is_ok_and(|header| header.base_offset() == from);
-        Ok(fits.then_some(Located { segment, position, bounds, expected: Some(from) }))
     }
 
     /// Finds the first batch that ends at or above `from`.
@@ -216,96 +208,54 @@ impl Log {
             if bounds.next_offset <= from && segment.base_offset() <= from {
                 continue;
             }
-            if let Some((position, expected)) = self.walk_to(segment, bounds, from)? {
-                return Ok(Some(Located { segment: segment.clone(), position, bounds, expected }));
+            let located = self.walk_to(segment, bounds, from)?;
+            if located.is_some() {
+                return Ok(located);
             }
         }
         Ok(None)
     }
 
-    /// The first batch of a segment that ends at or above `from`, by index entry and batch headers: its position, and
-    /// where it must start, as far as that is known.
-    pub(crate) fn walk_to(
-        &self,
-        segment: &Segment,
-        bounds: SegmentBounds,
-        from: Offset,
-    ) -> Result<Option<(u64, Option<Offset>)>> {
-        let start = Some(segment.base_offset());
-        let Some(entry) = segment.index_floor(from)? else { return self.walk_from(segment, bounds, 0, start, from) };
-        // The index is derived: it counts only when the batch that it names ends where it says.
-        let file = segment.file()?;
-        let mut bytes = [0; BATCH_HEADER_LEN];
-        let is_right = file.read_exact_at(entry.position, &mut bytes).is_ok()
-            && BatchHeader::parse(&bytes).is_ok_and(|header| header.last_offset() == entry.offset);
-        match is_right {
-            true => self.walk_from(segment, bounds, entry.position, None, from),
-            false => self.walk_from(segment, bounds, 0, start, from),
+    /// The first batch of a segment that ends at or above `from`, by index entry and batch headers. What does not look like
+    /// a batch is left to the checks of the read.
+    fn walk_to(&self, segment: &Segment, bounds: SegmentBounds, from: Offset) -> Result<Option<Located>> {
+        let mut headers = Headers::of(self, segment)?;
+        let (mut position, mut expected) = (0, Some(segment.base_offset()));
+        if let Some(entry) = segment.index_floor(from)? {
+            // The index is derived: it counts only when the batch that it names ends where it says.
+            let named = headers.at(entry.position).ok().flatten();
+            if named.is_some_and(|header| header.last_offset() == entry.offset) {
+                (position, expected) = (entry.position, None);
+            }
         }
-    }
-
-    /// Walks batch headers from a batch's start on. What does not look like a batch is left to the checks of the read.
-    fn walk_from(
-        &self,
-        segment: &Segment,
-        bounds: SegmentBounds,
-        start: u64,
-        start_offset: Option<Offset>,
-        from: Offset,
-    ) -> Result<Option<(u64, Option<Offset>)>> {
-        let file = segment.file()?;
-        let window =
-            usize::try_from(self.context.config.get_index_interval_bytes()).unwrap_or(0).clamp(4 << 10, 16 << 10);
-        let mut buffer = self.pool.take(window + BATCH_HEADER_LEN);
-        let (mut position, mut filled, mut at, mut expected) = (start, 0usize, 0usize, start_offset);
         while position < bounds.len {
-            if filled.saturating_sub(at) < BATCH_HEADER_LEN {
-                filled = file.read_full_at(position, buffer.as_mut_slice()).context("read", file.path())?;
-                at = 0;
+            let header = headers.at(position)?;
+            let batch_size = header.map(|header| header.size_in_bytes());
+            match header {
+                Some(header) if header.last_offset() < from => {
+                    expected = Some(header.next_offset());
+                    position = position.saturating_add(header.size_in_bytes() as u64);
+                }
+                _ => return Ok(Some(Located { segment: segment.clone(), position, bounds, expected, batch_size })),
             }
-            let bytes = buffer.as_slice().get(at..filled).unwrap_or_default();
-            let Ok(header) = BatchHeader::parse(bytes) else { return Ok(Some((position, expected))) };
-            if header.last_offset() >= from {
-                return Ok(Some((position, expected)));
-            }
-            expected = Some(header.next_offset());
-            position = position.saturating_add(header.size_in_bytes() as u64);
-            at = at.saturating_add(header.size_in_bytes()).min(filled);
         }
         Ok(None)
     }
 
-    /// Reads and checks batches from a batch's start on.
-    fn read_located(
-        &self,
-        view: &Published,
-        from: Offset,
-        upper: Offset,
-        limits: ReadLimits,
-        located: &Located,
-    ) -> Result<LogSlice> {
-        let left = usize::try_from(located.bounds.len - located.position.min(located.bounds.len)).unwrap_or(usize::MAX);
-        let (bytes, start) = match located.segment.map()? {
-            Some(map) => (SliceBytes::Frozen(map), usize::try_from(located.position).unwrap_or(usize::MAX)),
-            None => (self.read_buffer(located, limits, left)?, 0),
-        };
-        let whole = match &bytes {
-            SliceBytes::Buffer(buffer) => buffer.as_slice(),
-            SliceBytes::Frozen(frozen) => frozen,
-        };
-        let available = whole.get(start..).unwrap_or_default();
-        let available = available.get(..left).unwrap_or(available);
-        let check = BatchCheck { view, located, from, upper, limits };
-        let (len, next_offset) = check.accept(available)?;
-        let end_position = located.position + len as u64;
-        let position = position_of(view, from, next_offset, located.segment.base_offset(), end_position);
-        Ok(LogSlice::new(bytes, start, start + len, position))
+    /// The bytes of a read, which begin at the position returned with them.
+    fn fetch(&self, located: &Located, limits: ReadLimits) -> Result<(SliceBytes, usize)> {
+        match located.segment.map()? {
+            Some(map) => Ok((SliceBytes::Frozen(map), usize::try_from(located.position).unwrap_or(usize::MAX))),
+            None => Ok((self.read_buffer(located, limits)?, 0)),
+        }
     }
 
     /// Reads up to the byte limit, and as far as the first batch reaches if that is more.
-    fn read_buffer(&self, located: &Located, limits: ReadLimits, left: usize) -> Result<SliceBytes> {
+    fn read_buffer(&self, located: &Located, limits: ReadLimits) -> Result<SliceBytes> {
         let file = located.segment.file()?;
-        let want = left.min(limits.bytes_max.max(BATCH_HEADER_LEN));
+        let left = located.bytes_left();
+        let first = located.batch_size.filter(|_| limits.at_least_one).unwrap_or(BATCH_HEADER_LEN);
+        let want = left.min(limits.bytes_max.max(first));
         let mut buffer = self.pool.take(want);
         let mut read = file.read_full_at(located.position, buffer.as_mut_slice()).context("read", file.path())?;
         if let Ok(first) = BatchHeader::parse(buffer.as_slice())
@@ -317,6 +267,111 @@ impl Log {
         }
         buffer.grow(read);
         Ok(SliceBytes::Buffer(Arc::new(buffer)))
+    }
+}
+
+impl Located {
+    /// Bytes from here to the end of the segment.
+    fn bytes_left(&self) -> usize {
+        usize::try_from(self.bounds.len.saturating_sub(self.position)).unwrap_or(usize::MAX)
+    }
+}
+
+/// The place that an earlier read ended at, as far as the segment reaches so far.
+fn locate_by_hint(view: &Published, from: Offset, hint: Option<(Offset, u64)>) -> Option<Located> {
+    let (segment_base, position) = hint?;
+    let index = view.segments.binary_search_by_key(&segment_base, Segment::base_offset).ok()?;
+    let segment = view.segments.get(index)?.clone();
+    let bounds = segment.bounds();
+    let is_inside = position.saturating_add(BATCH_HEADER_LEN as u64) <= bounds.len;
+    is_inside.then_some(Located { segment, position, bounds, expected: Some(from), batch_size: None })
+}
+
+/// What was fetched for a read, without what stands behind the segment's end.
+fn visible<'a>(bytes: &'a SliceBytes, start: usize, located: &Located) -> &'a [u8] {
+    let whole = match bytes {
+        SliceBytes::Buffer(buffer) => buffer.as_slice(),
+        SliceBytes::Frozen(frozen) => frozen,
+    };
+    let available = whole.get(start..).unwrap_or_default();
+    available.get(..located.bytes_left()).unwrap_or(available)
+}
+
+/// The slice of those batches that are intact and that the reader may see.
+fn accept(
+    view: &Published,
+    from: Offset,
+    upper: Offset,
+    limits: ReadLimits,
+    located: &Located,
+    (bytes, start): (SliceBytes, usize),
+) -> Result<LogSlice> {
+    let check = BatchCheck { view, located, from, upper, limits };
+    let (len, next_offset) = check.accept(visible(&bytes, start, located))?;
+    let end_position = located.position + len as u64;
+    let position = position_of(view, from, next_offset, located.segment.base_offset(), end_position);
+    Ok(LogSlice::new(bytes, start, start + len, position))
+}
+
+/// The batch headers of a segment, at positions that mostly ascend: from its map, or with as few and as short reads as
+/// the size of the batches allows.
+struct Headers<'a> {
+    log: &'a Log,
+    map: Option<FrozenBytes>,
+    file: Arc<dyn StorageFile>,
+    /// Several headers in one read, for batches smaller than that.
+    window: Option<PooledBuffer>,
+    window_start: u64,
+    window_bytes: usize,
+    /// The size of the batch looked at last: the next one's is likely to be the same.
+    last_size: usize,
+}
+
+impl Headers<'_> {
+    fn of<'a>(log: &'a Log, segment: &Segment) -> Result<Headers<'a>> {
+        let interval = usize::try_from(log.context.config.get_index_interval_bytes()).unwrap_or(0);
+        Ok(Headers {
+            log,
+            map: segment.map()?,
+            file: segment.file()?,
+            window: None,
+            window_start: 0,
+            window_bytes: interval.clamp(4 << 10, 16 << 10),
+            last_size: usize::MAX,
+        })
+    }
+
+    /// The header at `position`; `None` when what stands there is none.
+    fn at(&mut self, position: u64) -> Result<Option<BatchHeader>> {
+        let parsed = if let Some(map) = &self.map {
+            BatchHeader::parse(usize::try_from(position).ok().and_then(|at| map.get(at..)).unwrap_or_default())
+        } else if let Some(bytes) = self.in_window(position) {
+            BatchHeader::parse(bytes)
+        } else if self.last_size > self.window_bytes {
+            let mut bytes = [0; BATCH_HEADER_LEN];
+            let read = self.file.read_full_at(position, &mut bytes).context("read", self.file.path())?;
+            BatchHeader::parse(bytes.get(..read).unwrap_or_default())
+        } else {
+            BatchHeader::parse(self.fill_window(position)?)
+        };
+        let header = parsed.ok();
+        self.last_size = header.map_or(usize::MAX, |header| header.size_in_bytes());
+        Ok(header)
+    }
+
+    fn in_window(&self, position: u64) -> Option<&[u8]> {
+        let at = usize::try_from(position.checked_sub(self.window_start)?).ok()?;
+        self.window.as_ref()?.as_slice().get(at..).filter(|bytes| bytes.len() >= BATCH_HEADER_LEN)
+    }
+
+    fn fill_window(&mut self, position: u64) -> Result<&[u8]> {
+        let len = self.window_bytes + BATCH_HEADER_LEN;
+        let window = self.window.get_or_insert_with(|| self.log.pool.take(len));
+        window.grow(len);
+        let read = self.file.read_full_at(position, window.as_mut_slice()).context("read", self.file.path())?;
+        window.grow(read);
+        self.window_start = position;
+        Ok(window.as_slice())
     }
 }
 
@@ -421,5 +476,68 @@ fn position_of(view: &Published, from: Offset, next: Offset, segment_base: Offse
         high_watermark: view.high_watermark,
         last_stable_offset: view.last_stable,
         log_end: view.log_end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LogConfig, ReadMode};
+    use crate::log::LogDirectory;
+    use crate::record::{BatchBuilder, BatchOptions};
+    use crate::storage::MemStorage;
+    use crate::time::{Clock, ManualClock};
+    use crate::types::{LeaderEpoch, TopicPartition};
+
+    const LIMITS: ReadLimits = ReadLimits::bytes(1).isolation(ReadIsolation::LogEnd);
+
+    /// A log in segments of 64 KiB, all but the newest sealed; `sizes` are those of the values, three to a batch.
+    fn log_of(mode: ReadMode, sizes: impl Iterator<Item = usize>) -> (LogDirectory, Arc<Log>) {
+        let now = ManualClock::new().now();
+        let directory = LogDirectory::options().seed(1).storage(MemStorage::new()).open("/data", now).unwrap();
+        let config = LogConfig::new().segment_bytes(64 << 10).read_mode(mode);
+        let log = directory.open_log(&TopicPartition::new("orders", 0).unwrap(), None, config, now).unwrap();
+        log.begin_epoch(LeaderEpoch::ZERO).unwrap();
+        for size in sizes {
+            append(&log, size);
+        }
+        log.flush().unwrap();
+        (directory, log)
+    }
+
+    fn append(log: &Log, size: usize) {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        for _ in 0..3 {
+            builder.append(None, None, Some(&vec![b'v'; size]), &[]).unwrap();
+        }
+        log.append_as_leader(&mut builder.build().unwrap(), ManualClock::new().now()).unwrap();
+    }
+
+    #[test]
+    fn every_offset_is_found_whatever_the_sizes_of_the_batches() {
+        for mode in [ReadMode::Positioned, ReadMode::Mapped] {
+            for sizes in [vec![10], vec![400], vec![7000], vec![10, 7000], vec![10, 10, 10, 1400, 400, 7000]] {
+                let (_directory, log) = log_of(mode, sizes.iter().copied().cycle().take(120));
+                for offset in 0..360u32 {
+                    let slice = log.read(offset.into(), LIMITS).unwrap();
+                    let first = slice.headers().next().unwrap().unwrap();
+                    assert_eq!(first.base_offset(), Offset::from(offset / 3 * 3), "{mode:?} {sizes:?} {offset}");
+                    assert_eq!(slice.next_offset(), first.next_offset());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn reading_on_finds_its_place_after_the_log_was_cut_and_written_anew() {
+        let (_directory, log) = log_of(ReadMode::Positioned, [100; 20].into_iter());
+        let slice = log.read(Offset::from(27), LIMITS).unwrap();
+        log.truncate_to(Offset::from(6), ManualClock::new().now()).unwrap();
+        log.begin_epoch(LeaderEpoch::new(1).unwrap()).unwrap();
+        for _ in 0..20 {
+            append(&log, 70);
+        }
+        let next = log.read_after(&slice, LIMITS).unwrap();
+        assert_eq!(next.headers().next().unwrap().unwrap().base_offset(), Offset::from(30));
     }
 }
