@@ -79,6 +79,8 @@ pub(crate) struct ActiveSegment {
     created: Timestamp,
     jitter: Duration,
     last_batch_crc: u32,
+    /// Kept here so that an append need not ask the segment, which readers lock too.
+    index_is_full: bool,
     /// `None` when bytes were there before this object: sealing then reads them back.
     sums: Option<BlockSums>,
     /// Of the producer snapshot at the base offset, where this log wrote it.
@@ -145,6 +147,7 @@ impl ActiveSegment {
         let Recovered { files, indexer, bounds, first_timestamp, last_batch_crc } = recovered;
         let log = Arc::clone(&files.log);
         let jitter_max = context.config.get_segment_jitter().min(context.config.get_segment_time()).as_millis();
+        let index_is_full = indexer.is_full();
         let jitter_millis = rng.below(u64::try_from(jitter_max).unwrap_or(u64::MAX).max(1));
         ActiveSegment {
             context: Arc::clone(context),
@@ -156,6 +159,7 @@ impl ActiveSegment {
             created: now.wall,
             jitter: Duration::from_millis(jitter_millis),
             last_batch_crc,
+            index_is_full,
             sums: None,
             snapshot: None,
         }
@@ -191,8 +195,7 @@ impl ActiveSegment {
         let is_empty = self.position == 0;
         let too_large = incoming.size > config.get_segment_bytes().saturating_sub(self.position);
         let too_far = incoming.last_offset.since(self.base_offset()) > i32::MAX as u64;
-        let full = self.segment.with_indexer(|indexer| indexer.is_full()).unwrap_or(true);
-        too_far || !is_empty && (too_large || full || self.is_too_old(incoming, now))
+        too_far || !is_empty && (too_large || self.index_is_full || self.is_too_old(incoming, now))
     }
 
     /// With record timestamps, their distance tells the segment's age, not the wall clock.
@@ -231,11 +234,14 @@ impl ActiveSegment {
                 indexer.on_batch(header, position)?;
                 position += header.size_in_bytes() as u64;
             }
-            Ok(())
+            Ok((indexer.is_full(), indexer.has_unwritten(INDEX_PAGE_BYTES)))
         });
-        fed.map_err(AppendFailure::Broken)?;
-        // The log end has moved; a failed index write is made good by the next one, at the latest when sealing.
-        let _ = self.write_index_pages(INDEX_PAGE_BYTES);
+        let (index_is_full, has_page) = fed.map_err(AppendFailure::Broken)?;
+        self.index_is_full = index_is_full;
+        if has_page {
+            // The log end has moved; a failed index write is made good by the next one, at the latest when sealing.
+            let _ = self.write_index_pages(INDEX_PAGE_BYTES);
+        }
         Ok(())
     }
 

@@ -96,6 +96,11 @@ impl SegmentIndexer {
         self.offsets.is_full() || self.times.is_full()
     }
 
+    /// Whether at least `least` bytes of one index wait to be written to its file.
+    pub(crate) fn has_unwritten(&self, least: usize) -> bool {
+        self.offsets.unwritten().len() >= least || self.times.unwritten().len() >= least
+    }
+
     /// The largest timestamp, and the last offset of the first batch that carried it.
     pub(crate) fn max_timestamp(&self) -> Option<(Timestamp, Offset)> {
         self.max_timestamp

@@ -321,11 +321,11 @@ impl Segment {
     }
 
     /// Batches were appended: `feed` tells the indexer about each.
-    pub(crate) fn on_append(
+    pub(crate) fn on_append<T>(
         &self,
         bounds: SegmentBounds,
-        feed: impl FnOnce(&mut SegmentIndexer) -> Result<()>,
-    ) -> Result<()> {
+        feed: impl FnOnce(&mut SegmentIndexer) -> Result<T>,
+    ) -> Result<T> {
         let mut state = self.inner.state.lock();
         state.len = bounds.len;
         state.next_offset = bounds.next_offset;
