@@ -105,7 +105,8 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             storage.create_dir(path).context("create", path)?;
-            return sync_name();
+            // A name whose sync failed is in doubt for ever; the next attempt gets a new one.
+            return sync_name().inspect_err(|_| drop(storage.remove_dir(path)));
         }
         Err(error) => return Err(error).context("list", path),
     };

@@ -400,7 +400,9 @@ impl DirectoryCore {
         let had_log = entries.iter().any(is_log);
         if !had_log {
             // A folder that is already there may have been created by someone who died before its name was durable.
-            storage.sync_dir(&self.files.path).in_doubt_context("sync", &self.files.path)?;
+            let synced = storage.sync_dir(&self.files.path).in_doubt_context("sync", &self.files.path);
+            // A name whose sync failed is in doubt for ever; the next attempt gets a new one.
+            synced.inspect_err(|_| drop(storage.remove_dir(folder)))?;
         }
         Ok(had_log)
     }
