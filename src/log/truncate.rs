@@ -10,7 +10,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::active::{ActiveSegment, SegmentFiles};
 use crate::log::layout::SegmentFile;
-use crate::log::recovery::{self, TransactionIndexes, remove_segment_files};
+use crate::log::recovery::{self, TransactionIndexes, remove_log, remove_segment_files};
 use crate::log::segment::{Segment, SegmentBounds};
 use crate::log::state::{Availability, DurablePoint};
 use crate::storage::{OpenMode, SyncMode, remove_published};
@@ -140,6 +140,10 @@ impl Log {
         for segment in gone {
             self.remove_segment(segment.base_offset())?;
         }
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> Result<()> {
         self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)
     }
 
@@ -218,6 +222,10 @@ impl Log {
         let lowered_high_watermark = self.lower_claims(&cut, log_start)?;
         for segment in cut.drop.iter().rev() {
             segment.release_map();
+            remove_log(&self.context, segment.base_offset())?;
+        }
+        self.sync_folder()?;
+        for segment in &cut.drop {
             self.remove_segment(segment.base_offset())?;
         }
         let active = match &cut.cut {
@@ -235,7 +243,7 @@ impl Log {
         segments.push(active.segment().clone());
         let producers = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
         // Snapshots of what was cut must not come back either, when the log has grown past them again.
-        self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)?;
+        self.sync_folder()?;
         let mut state = self.state.lock();
         state.producers = producers;
         let high_watermark = state.high_watermark;

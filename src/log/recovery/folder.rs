@@ -59,6 +59,12 @@ fn drop_below_start(context: &LogContext, log_start: Offset, bases: &mut Vec<Off
     Ok(())
 }
 
+/// Removes the `.log` of the segment at this base offset. As long as that may come back after a power cut, what is derived
+/// from it stays: a log without its transaction index would show aborted records as committed.
+pub(crate) fn remove_log(context: &LogContext, base: Offset) -> Result<()> {
+    remove_file_of(context, SegmentFile::Log, base)
+}
+
 /// Removes every file of the segment at this base offset, the log first. The names are durable after the next sync of the
 /// folder.
 pub(crate) fn remove_segment_files(context: &LogContext, base: Offset) -> Result<()> {
@@ -69,41 +75,47 @@ pub(crate) fn remove_segment_files(context: &LogContext, base: Offset) -> Result
         SegmentFile::TransactionIndex,
         SegmentFile::Seal,
     ] {
-        let name = kind.name(base);
-        let path = context.folder.join(&name);
-        let deleted = context.folder.join(format!("{name}{DELETED_SUFFIX}"));
-        match context.storage.rename(&path, &deleted) {
-            Ok(()) => context.storage.remove(&deleted).context("remove", &deleted)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).context("remove", &path),
-        }
+        remove_file_of(context, kind, base)?;
     }
     Ok(())
+}
+
+fn remove_file_of(context: &LogContext, kind: SegmentFile, base: Offset) -> Result<()> {
+    let name = kind.name(base);
+    let path = context.folder.join(&name);
+    let deleted = context.folder.join(format!("{name}{DELETED_SUFFIX}"));
+    match context.storage.rename(&path, &deleted) {
+        Ok(()) => context.storage.remove(&deleted).context("remove", &deleted),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).context("remove", &path),
+    }
 }
 
 /// The log ends before the segment at `first`: it and all later ones are kept under another name and reported, since they
 /// may hold intact batches.
 pub(crate) fn set_aside(context: &LogContext, first: Offset, report: &mut RecoveryReport) -> Result<()> {
     let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
-    let later = entries.iter().filter_map(|entry| SegmentFile::parse(&entry.name)).filter(|(_, base)| *base >= first);
-    for (kind, base) in later {
-        let path = context.path(kind, base);
+    let later =
+        || entries.iter().filter_map(|entry| SegmentFile::parse(&entry.name)).filter(|(_, base)| *base >= first);
+    for (_, base) in later().filter(|(kind, _)| *kind == SegmentFile::Log) {
+        let path = context.path(SegmentFile::Log, base);
+        let file = context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+        let len = file.len().context("read the length of", &path)?;
+        if len == 0 {
+            context.storage.remove(&path).context("remove", &path)?;
+            continue;
+        }
+        let kept = context.path(SegmentFile::Cut, base);
+        context.storage.rename(&path, &kept).context("set aside", &path)?;
+        report.cuts.push(CutTail { path, position: 0, len, kept_in: Some(kept) });
+    }
+    context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
+    for (kind, base) in later() {
         match kind {
-            SegmentFile::Log => {
-                let file = context.storage.open(&path, OpenMode::Read).context("open", &path)?;
-                let len = file.len().context("read the length of", &path)?;
-                if len == 0 {
-                    context.storage.remove(&path).context("remove", &path)?;
-                    continue;
-                }
-                let kept = context.path(SegmentFile::Cut, base);
-                context.storage.rename(&path, &kept).context("set aside", &path)?;
-                report.cuts.push(CutTail { path, position: 0, len, kept_in: Some(kept) });
-            }
             SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::TransactionIndex | SegmentFile::Seal => {
-                context.storage.remove(&path).context("remove", &path)?;
+                remove(context, &kind.name(base))?;
             }
-            SegmentFile::Snapshot | SegmentFile::Redo | SegmentFile::Cut => {}
+            SegmentFile::Log | SegmentFile::Snapshot | SegmentFile::Redo | SegmentFile::Cut => {}
         }
     }
     Ok(())

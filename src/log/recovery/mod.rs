@@ -30,7 +30,7 @@ use crate::storage::{OpenMode, SyncMode, read_file};
 use crate::time::Now;
 use crate::types::Offset;
 
-pub(crate) use folder::remove_segment_files;
+pub(crate) use folder::{remove_log, remove_segment_files};
 pub(crate) use producers::{TransactionIndexes, load as load_producers, remove_snapshots};
 use segment::Scanned;
 pub(crate) use segment::resume;
@@ -199,6 +199,9 @@ impl<'a> Walk<'a> {
             (false, _) => base,
         };
         self.visited = true;
+        if base < expected && self.is_empty_leftover(base)? {
+            return remove_segment_files(self.context, base).map(|()| true);
+        }
         if base != expected && !self.accept_gap(expected, base)? {
             folder::set_aside(self.context, base, self.report)?;
             return Ok(false);
@@ -232,6 +235,13 @@ impl<'a> Walk<'a> {
             folder::set_aside(self.context, next_base, self.report)?;
         }
         Ok(goes_on)
+    }
+
+    /// Whether the segment was created by a roll that failed: the one before went on past its base.
+    fn is_empty_leftover(&self, base: Offset) -> Result<bool> {
+        let path = self.context.path(SegmentFile::Log, base);
+        let file = self.context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+        Ok(file.is_empty().context("read the length of", &path)?)
     }
 
     /// Whether the log may go on at `base` although its last offset so far is below: it has gaps by nature, or what is
