@@ -84,8 +84,6 @@ pub(crate) struct ShortRun {
 }
 
 impl ShortRun {
-    /// The most bytes of one varint.
-    pub(crate) const VARINT_LEN_MAX: usize = 3;
     /// Room that [`append_to`](Self::append_to) uses, and the most bytes of a run.
     pub(crate) const ROOM: usize = size_of::<u64>();
     /// One byte, 0.

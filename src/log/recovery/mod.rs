@@ -241,7 +241,7 @@ impl<'a> Walk<'a> {
     fn is_empty_leftover(&self, base: Offset) -> Result<bool> {
         let path = self.context.path(SegmentFile::Log, base);
         let file = self.context.storage.open(&path, OpenMode::Read).context("open", &path)?;
-        Ok(file.is_empty().context("read the length of", &path)?)
+        file.is_empty().context("read the length of", &path)
     }
 
     /// Whether the log may go on at `base` although its last offset so far is below: it has gaps by nature, or what is
