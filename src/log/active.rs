@@ -10,7 +10,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::log::indexer::SegmentIndexer;
 use crate::log::layout::SegmentFile;
 use crate::log::seal::{BlockSums, FileSum};
-use crate::log::sealing::SealingSegment;
+use crate::log::sealing::{EndSnapshot, SealingSegment};
 use crate::log::segment::{LogContext, Segment, SegmentBounds};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::record::BatchHeader;
@@ -52,6 +52,8 @@ impl SegmentFiles {
 /// What an append must know of its batches to decide about a roll.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming {
+    /// Bytes that the same append puts before it into the segment.
+    pub(crate) bytes_before: u64,
     pub(crate) size: u64,
     pub(crate) last_offset: Offset,
     pub(crate) max_timestamp: Option<Timestamp>,
@@ -192,8 +194,9 @@ impl ActiveSegment {
     /// Whether the segment must be finished before these batches, by Kafka's rules (`LogSegment.shouldRoll`).
     pub(crate) fn should_roll(&self, incoming: &Incoming, now: Now) -> bool {
         let config = &self.context.config;
-        let is_empty = self.position == 0;
-        let too_large = incoming.size > config.get_segment_bytes().saturating_sub(self.position);
+        let position = self.position.saturating_add(incoming.bytes_before);
+        let is_empty = position == 0;
+        let too_large = incoming.size > config.get_segment_bytes().saturating_sub(position);
         let too_far = incoming.last_offset.since(self.base_offset()) > i32::MAX as u64;
         too_far || !is_empty && (too_large || self.index_is_full || self.is_too_old(incoming, now))
     }
@@ -284,7 +287,7 @@ impl ActiveSegment {
     }
 
     /// Ends the segment: no more appends. `snapshot` is the producer state at the next segment's base offset.
-    pub(crate) fn into_sealing(self, snapshot: Vec<u8>) -> Result<SealingSegment> {
+    pub(crate) fn into_sealing(self, snapshot: EndSnapshot) -> Result<SealingSegment> {
         self.segment.start_sealing()?;
         let sums = self.sums.map(BlockSums::finish);
         Ok(SealingSegment::new(self.context, self.segment, self.files, sums, self.snapshot, snapshot))

@@ -13,6 +13,7 @@ use crate::log::active::{ActiveSegment, AppendFailure, Incoming};
 use crate::log::producer_snapshot;
 use crate::log::producer_state::{BatchFacts, ControlFacts};
 use crate::log::seal::FileSum;
+use crate::log::sealing::EndSnapshot;
 use crate::log::state::{Availability, LogState};
 use crate::log::txn_index::AbortedTransaction;
 use crate::record::{BatchHeader, BuiltBatch, ControlRecord, RecordBatchRef, TransactionOutcome};
@@ -52,6 +53,7 @@ impl Log {
     ///
     /// # Errors
     /// - [`Error::InvalidState`] before [`begin_epoch`](Log::begin_epoch), or after close.
+    /// - [`Error::FencedLeaderEpoch`] when batches of a newer leader were appended since.
     /// - [`Error::RecordTooLarge`], [`Error::InvalidTimestamp`]: the topic's limits; nothing was written.
     /// - [`Error::ProducerFenced`], [`Error::TransactionCoordinatorFenced`]: a marker from an old incarnation.
     /// - [`Error::OutOfSpace`]: undone; the log goes on taking writes.
@@ -80,6 +82,10 @@ impl Log {
         let epoch = state
             .leader_epoch
             .ok_or(Error::InvalidState { operation: "append", state: "no leader epoch was begun; call begin_epoch" })?;
+        if let Some(latest) = state.epochs.latest().filter(|latest| latest.epoch > epoch) {
+            // Batches of a newer leader were taken meanwhile.
+            return Err(Error::FencedLeaderEpoch { tp: self.context.tp.clone(), given: epoch, current: latest.epoch });
+        }
         let first_offset = state.log_end();
         if first_offset.checked_plus(u64::from(batch.count())).is_none_or(|end| end == Offset::MAX) {
             return Err(Error::InvalidState { operation: "append", state: "the offsets are exhausted" });
@@ -127,6 +133,7 @@ impl Log {
         let (Some(first), Some(last)) = (headers.first(), headers.last()) else {
             return Err(Error::InvalidRecord { index: None, what: "there is no batch in the bytes" });
         };
+        self.announce_gaps(&headers)?;
         let mut state = self.state.lock();
         state.check_writable(&self.context.tp)?;
         let log_end = state.log_end();
@@ -152,6 +159,28 @@ impl Log {
             log_start,
             rolled,
         })
+    }
+
+    /// That the log has offset gaps is durable before the first batch behind one is written: recovery would take that
+    /// batch for a torn tail and cut it.
+    fn announce_gaps(&self, headers: &[BatchHeader]) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            let mut expected = state.log_end();
+            let jumps = headers.iter().any(|header| {
+                let jumps = header.base_offset() > expected;
+                expected = header.next_offset();
+                jumps
+            });
+            if !jumps || state.has_gaps {
+                return Ok(());
+            }
+            state.check_writable(&self.context.tp)?;
+            state.has_gaps = true;
+            let durable = state.witness.durable();
+            state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
+        }
+        self.sync_witness()
     }
 
     /// Writes the longest runs of batches that fit a segment, rolling in between.
@@ -235,6 +264,7 @@ impl Log {
         state.names_created += 1;
         state.segments.push(fresh.segment().clone());
         let finished = std::mem::replace(&mut state.active, fresh);
+        let snapshot = EndSnapshot { offset: base_offset, bytes: snapshot };
         let sealing = finished.into_sealing(snapshot).inspect_err(|error| state.go_offline(error))?;
         state.sealing.push(Arc::new(sealing));
         *self.published.lock() = state.publish();
@@ -311,7 +341,8 @@ fn check_timestamps(batch: &BuiltBatch, config: &LogConfig, now: Now) -> Result<
 
 fn incoming(header: &BatchHeader, bytes_before: u64) -> Incoming {
     Incoming {
-        size: bytes_before + header.size_in_bytes() as u64,
+        bytes_before,
+        size: header.size_in_bytes() as u64,
         last_offset: header.last_offset(),
         max_timestamp: header.max_timestamp(),
     }

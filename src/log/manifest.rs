@@ -105,21 +105,18 @@ impl Manifest {
     /// [`Error::Corrupt`] for a wrong checksum or a line that is none of the above.
     pub fn from_bytes(bytes: &[u8]) -> Result<Manifest> {
         let broken = |rule| Error::corrupt(0, Damage::Structure(rule));
-        let text = std::str::from_utf8(bytes).map_err(|_| broken("the manifest is not text"))?;
-        let body_len = text.strip_suffix('\n').and_then(|lines| lines.rfind('\n')).map_or(0, |end| end + 1);
-        let (body, last) = text.split_at(body_len);
-        let stored = last.strip_suffix('\n').and_then(|line| line.strip_prefix("crc32 "));
-        let stored = stored.and_then(|hex| u32::from_str_radix(hex, 16).ok());
-        let stored = stored.ok_or_else(|| broken("the manifest has no checksum line"))?;
-        let computed = crc32fast::hash(body.as_bytes());
-        if stored != computed {
-            return Err(Error::corrupt(body_len as u64, Damage::Checksum { stored, computed }));
-        }
+        let body = checked_body(bytes)?;
         let mut manifest = Manifest::default();
         for line in body.lines().skip(1) {
             manifest.parse_line(line).ok_or_else(|| broken("a line of the manifest is malformed"))?;
         }
         Ok(manifest)
+    }
+
+    /// Whether the last line is the checksum of what is before it: true of every format, so that a flipped bit in the
+    /// version is not taken for a newer one.
+    pub(crate) fn is_intact(bytes: &[u8]) -> bool {
+        checked_body(bytes).is_ok()
     }
 
     fn parse_line(&mut self, line: &str) -> Option<()> {
@@ -158,6 +155,22 @@ impl Manifest {
     pub fn first_foreign_file(&self, state_of: impl Fn(&str) -> Option<FileSum>) -> Option<&str> {
         self.files.iter().find(|(name, states)| !states.contains(&state_of(name))).map(|(name, _)| name.as_str())
     }
+}
+
+/// Everything before the checksum line, which must be right.
+fn checked_body(bytes: &[u8]) -> Result<&str> {
+    let broken = |rule| Error::corrupt(0, Damage::Structure(rule));
+    let text = std::str::from_utf8(bytes).map_err(|_| broken("the manifest is not text"))?;
+    let body_len = text.strip_suffix('\n').and_then(|lines| lines.rfind('\n')).map_or(0, |end| end + 1);
+    let (body, last) = text.split_at(body_len);
+    let stored = last.strip_suffix('\n').and_then(|line| line.strip_prefix("crc32 "));
+    let stored = stored.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let stored = stored.ok_or_else(|| broken("the manifest has no checksum line"))?;
+    let computed = crc32fast::hash(body.as_bytes());
+    if stored != computed {
+        return Err(Error::corrupt(body_len as u64, Damage::Checksum { stored, computed }));
+    }
+    Ok(body)
 }
 
 fn parse_state(word: &str) -> Option<Option<FileSum>> {

@@ -163,7 +163,9 @@ impl Log {
             // The log may have been cut and written anew since the hint was given.
             if BatchHeader::parse(visible(&bytes, start, &located)).is_ok_and(|header| header.base_offset() == from) {
                 return match accept(view, from, upper, limits, &located, (bytes, start)) {
-                    Err(Error::Corrupt(_)) => self.read_carefully(view, from, upper, limits, located),
+                    Err(Error::Corrupt(_) | Error::InvalidRecord { .. }) => {
+                        self.read_carefully(view, from, upper, limits, located)
+                    }
                     other => other,
                 };
             }
@@ -171,7 +173,9 @@ impl Log {
         let Some(located) = self.locate(view, from)? else { return Ok(nothing(from)) };
         let fetched = self.fetch(&located, limits)?;
         match accept(view, from, upper, limits, &located, fetched) {
-            Err(Error::Corrupt(_)) => self.read_carefully(view, from, upper, limits, located),
+            Err(Error::Corrupt(_) | Error::InvalidRecord { .. }) => {
+                self.read_carefully(view, from, upper, limits, located)
+            }
             other => other,
         }
     }
@@ -231,10 +235,12 @@ impl Log {
         while position < bounds.len {
             let header = headers.at(position)?;
             let batch_size = header.map(|header| header.size_in_bytes());
+            let end = position.saturating_add(batch_size.unwrap_or_default() as u64);
             match header {
-                Some(header) if header.last_offset() < from => {
+                // A length that leads out of the segment is damaged: going by it would skip what follows.
+                Some(header) if header.last_offset() < from && end <= bounds.len => {
                     expected = Some(header.next_offset());
-                    position = position.saturating_add(header.size_in_bytes() as u64);
+                    position = end;
                 }
                 _ => return Ok(Some(Located { segment: segment.clone(), position, bounds, expected, batch_size })),
             }
@@ -400,6 +406,11 @@ impl BatchCheck<'_> {
                     Err(error) => return Err(error),
                 };
             let size = header.size_in_bytes();
+            if len == 0 && header.last_offset() < self.from {
+                // The walk came no further.
+                let needed = size as u64;
+                return Err(Error::corrupt(8, Damage::Truncated { needed, available: rest.len() as u64 }));
+            }
             if header.last_offset() >= self.upper {
                 break;
             }

@@ -15,6 +15,13 @@ use crate::storage::{SyncMode, publish, read_file};
 use crate::sync::{Rank, RankedMutex};
 use crate::types::Offset;
 
+/// The producer state where the next segment begins, which is behind this one's last offset when the log has a gap there.
+#[derive(Debug)]
+pub(crate) struct EndSnapshot {
+    pub(crate) offset: Offset,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A segment that takes no more appends and is not yet all durable.
 #[derive(Debug)]
 pub(crate) struct SealingSegment {
@@ -23,7 +30,7 @@ pub(crate) struct SealingSegment {
     files: SegmentFiles,
     sums: Option<Vec<u32>>,
     snapshot_at_base: Option<FileSum>,
-    snapshot_at_end: Vec<u8>,
+    snapshot_at_end: EndSnapshot,
     done: RankedMutex<bool>,
 }
 
@@ -34,7 +41,7 @@ impl SealingSegment {
         files: SegmentFiles,
         sums: Option<Vec<u32>>,
         snapshot_at_base: Option<FileSum>,
-        snapshot_at_end: Vec<u8>,
+        snapshot_at_end: EndSnapshot,
     ) -> SealingSegment {
         let done = RankedMutex::new(Rank::LogSealing, false);
         SealingSegment { context, segment, files, sums, snapshot_at_base, snapshot_at_end, done }
@@ -55,8 +62,8 @@ impl SealingSegment {
         self.files.log.set_len(bounds.len).context("trim", self.files.log.path())?;
         sync(&self.files.log, SyncMode::All)?;
         finish_indexes(&self.segment, &self.files)?;
-        let snapshot_path = self.context.path(SegmentFile::Snapshot, bounds.next_offset);
-        publish(&*self.context.storage, &snapshot_path, &self.snapshot_at_end)?;
+        let snapshot_path = self.context.path(SegmentFile::Snapshot, self.snapshot_at_end.offset);
+        publish(&*self.context.storage, &snapshot_path, &self.snapshot_at_end.bytes)?;
         seal(&self.context, &self.segment, self.sums.clone(), self.snapshot_at_base)?;
         self.segment.finish_sealing();
         *done = true;

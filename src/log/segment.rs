@@ -11,6 +11,7 @@ use crate::error::{Damage, Error, IoContext, Result};
 use crate::log::indexer::SegmentIndexer;
 use crate::log::layout::SegmentFile;
 use crate::log::offset_index::{OffsetIndex, OffsetIndexEntry};
+use crate::log::recovery::find_aborted;
 use crate::log::scan::BatchScanner;
 use crate::log::seal::{FileSum, SEAL_BLOCK_BYTES, Seal, SealSubject};
 use crate::log::time_index::TimeIndex;
@@ -195,18 +196,26 @@ impl Segment {
         Ok(known.or_else(|| times.last().map(|entry| (entry.timestamp, entry.offset))))
     }
 
-    /// The aborted transactions whose markers stand in this segment, in marker order.
+    /// The aborted transactions whose markers stand in this segment, in marker order. Found again in the log when the
+    /// `.txnindex` is unreadable, or is not the one that was sealed.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Corrupt`] when the `.txnindex` cannot be read.
+    /// [`Error::Io`]; [`Error::Corrupt`] when the log itself, or the producer snapshot at its base, is needed and damaged.
     pub fn aborted_transactions(&self) -> Result<Vec<AbortedTransaction>> {
         if let Some(aborted) = &self.inner.state.lock().aborted {
             return Ok(aborted.clone());
         }
         let path = self.path(SegmentFile::TransactionIndex);
-        let bytes = read_file(&*self.inner.context.storage, &path, INDEX_BYTES_MAX)?.unwrap_or_default();
-        let index = TransactionIndex::from_bytes(self.base_offset(), bytes).map_err(|e| e.in_file(&path, 0))?;
-        let aborted: Vec<AbortedTransaction> = index.iter().collect();
+        let bytes = read_file(&*self.inner.context.storage, &path, INDEX_BYTES_MAX)?;
+        // A lost index would make aborted records look committed: only the seal knows that there was one.
+        let is_sealed = self.phase() == SegmentPhase::Sealed;
+        let seal = is_sealed.then(|| self.read_seal().ok().flatten()).flatten();
+        let is_intact = seal.is_none_or(|seal| bytes.as_deref().map(FileSum::of) == seal.transaction_index);
+        let index = TransactionIndex::from_bytes(self.base_offset(), bytes.unwrap_or_default());
+        let aborted: Vec<AbortedTransaction> = match index.ok().filter(|_| is_intact) {
+            Some(index) => index.iter().collect(),
+            None => find_aborted(&self.inner.context, self)?,
+        };
         self.inner.state.lock().aborted = Some(aborted.clone());
         Ok(aborted)
     }
@@ -298,9 +307,16 @@ impl Segment {
         Ok(state.map.clone())
     }
 
-    /// Gives up the segment's own hold of its map, so that its file may be shortened; `true` when readers still hold it.
+    /// Ends reading through a map for good, so that the file may change; `true` when a reader may still hold a map of it,
+    /// perhaps one that an earlier opening of this log made.
     pub(crate) fn release_map(&self) -> bool {
-        self.inner.state.lock().map.take().is_some_and(|map| map.is_shared())
+        let mut state = self.inner.state.lock();
+        let was_mappable = state.phase == SegmentPhase::Sealed;
+        if was_mappable {
+            state.phase = SegmentPhase::Sealing;
+        }
+        state.map = None;
+        was_mappable && self.inner.context.config.get_read_mode() == ReadMode::Mapped
     }
 
     /// Where to start looking for an offset: the last indexed batch that ends at or below it.
@@ -422,6 +438,10 @@ impl Segment {
             match scanner.next_batch() {
                 Ok(None) => break,
                 Ok(Some(batch)) => {
+                    let reach = batch.header.last_offset().since(self.base_offset());
+                    if batch.header.base_offset() < expected || reach > u64::from(i32::MAX.unsigned_abs()) {
+                        continue;
+                    }
                     indexer.on_batch(&batch.header, batch.position)?;
                     expected = batch.header.next_offset();
                 }

@@ -4,11 +4,13 @@
 //! byte is cut, so that no crash makes a cut look like lost data. Then readers stop seeing the part, then files go. Only
 //! the maintenance token is held meanwhile; appends are refused, reads go on.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::error::{Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::active::{ActiveSegment, SegmentFiles};
+use crate::log::directory::Claims;
 use crate::log::layout::SegmentFile;
 use crate::log::recovery::{self, TransactionIndexes, remove_log, remove_segment_files};
 use crate::log::segment::{Segment, SegmentBounds};
@@ -30,7 +32,7 @@ pub struct Truncated {
 struct Cut {
     /// Segments that stay whole.
     keep: Vec<Segment>,
-    /// The segment that is cut and becomes the active one; `None` when a new one starts at `log_end`.
+    /// The segment that is cut and becomes the active one; `None` when nothing stays and a new one starts at `log_end`.
     cut: Option<(Segment, u64)>,
     /// Segments that go.
     drop: Vec<Segment>,
@@ -39,7 +41,8 @@ struct Cut {
 
 impl Log {
     /// Cuts the log so that it ends at `target`, or at the start of the batch that contains it. A target at or above the log
-    /// end cuts no record, but forgets epochs that begin there. A target below the log start empties the log.
+    /// end cuts no record, but forgets epochs that begin there. A target below the log start empties the log; the log start
+    /// never falls.
     ///
     /// # Errors
     /// [`Error::Io`]: the log is now offline. [`Error::Corrupt`]: the place to cut cannot be found.
@@ -62,19 +65,24 @@ impl Log {
     /// ```
     pub fn truncate_to(&self, target: Offset, now: Now) -> Result<Truncated> {
         let _token = self.maintenance.lock();
-        let (log_end, log_start) = {
+        let (log_end, log_start, target) = {
             let mut state = self.state.lock();
             state.check_writable(&self.context.tp)?;
+            let target = target.max(state.log_start);
             if target < state.log_end() {
                 state.availability = Availability::Changing("a truncation is under way");
             }
-            (state.log_end(), state.log_start)
+            (state.log_end(), state.log_start, target)
         };
         if target >= log_end {
             return self.forget_epochs_from(target, log_end);
         }
-        let target = target.max(log_start);
-        let result = self.plan_cut(target).and_then(|cut| self.cut(cut, log_start, now));
+        let planned = self.plan_cut(target).map(|cut| match cut.log_end < log_start {
+            // The batch that holds the log start goes, and what is before it is of no use: the log starts anew.
+            true => Cut { keep: Vec::new(), cut: None, drop: self.segments(), log_end: log_start },
+            false => cut,
+        });
+        let result = planned.and_then(|cut| self.cut(cut, log_start, now));
         self.end_change(result)
     }
 
@@ -149,7 +157,7 @@ impl Log {
 
     /// Makes what the witness says of this log durable, so that no power cut brings back what it said before. What others
     /// have to say meanwhile waits, since a torn write would spoil the copy that is being synced.
-    fn sync_witness(&self) -> Result<()> {
+    pub(crate) fn sync_witness(&self) -> Result<()> {
         let (file, generation) = self.state.lock().witness.hold();
         let synced = file.sync(SyncMode::Data).in_doubt_context("sync", file.path());
         let mut state = self.state.lock();
@@ -220,6 +228,10 @@ impl Log {
 
     fn cut(&self, cut: Cut, log_start: Offset, now: Now) -> Result<Truncated> {
         let lowered_high_watermark = self.lower_claims(&cut, log_start)?;
+        if cut.cut.is_none() {
+            // What producers did before counts for nothing: their transactions end in records that are not there.
+            recovery::remove_snapshots(&self.context)?;
+        }
         for segment in cut.drop.iter().rev() {
             segment.release_map();
             remove_log(&self.context, segment.base_offset())?;
@@ -235,10 +247,6 @@ impl Log {
                 ActiveSegment::create(&self.context, cut.log_end, now, &mut rng)?
             }
         };
-        if cut.cut.is_none() {
-            // Nothing is left that the producers of the old log could continue.
-            recovery::remove_snapshots(&self.context)?;
-        }
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
         let producers = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
@@ -263,32 +271,26 @@ impl Log {
 
     /// Takes back every claim about what is about to be cut, durably, and hides it from readers.
     fn lower_claims(&self, cut: &Cut, log_start: Offset) -> Result<Option<Offset>> {
-        let (lowered, recovery_point) = {
+        let (claims, lowered) = {
             let mut state = self.state.lock();
             let log_end = cut.log_end;
             state.generation += 1;
             state.leader_epoch = None;
-            state.synced = state.synced.min(log_end);
+            state.synced = match &cut.cut {
+                Some(_) => state.synced.min(log_end),
+                // Everything that is left, namely nothing, is durable.
+                None => log_end,
+            };
             state.log_start = log_start.min(log_end);
             let lowered = (state.high_watermark > log_end).then_some(log_end);
             state.high_watermark = state.high_watermark.min(log_end).max(state.log_start);
             state.recovery_point = state.recovery_point.min(log_end);
-            if state.epochs.truncate_from_end(log_end) {
+            // No epoch has records in an empty log.
+            let epochs_end = cut.cut.as_ref().map_or(Offset::ZERO, |_| log_end);
+            if state.epochs.truncate_from_end(epochs_end) {
                 state.epochs_version += 1;
             }
-            let (segment_base, position) = match &cut.cut {
-                Some((segment, position)) => (segment.base_offset(), *position),
-                None => (log_end, 0),
-            };
-            // What was not synced before is not synced now: the position must not vouch for it.
-            let before = state.witness.durable();
-            let durable = match before.segment_base {
-                _ if state.synced == log_end => DurablePoint { segment_base, position, last_batch_crc: 0 },
-                base if base == segment_base => {
-                    DurablePoint { segment_base, position: position.min(before.position), last_batch_crc: 0 }
-                }
-                _ => before,
-            };
+            let durable = durable_after(cut, state.witness.durable(), state.synced == log_end);
             state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
             let mut published = self.published.lock();
             published.log_end = log_end;
@@ -297,10 +299,15 @@ impl Log {
             published.last_stable = published.last_stable.min(log_end);
             published.synced = state.synced;
             published.generation = state.generation;
-            (lowered, state.recovery_point)
+            let claims = Claims {
+                log_start: state.log_start,
+                high_watermark: state.high_watermark,
+                recovery_point: state.recovery_point,
+            };
+            (claims, lowered)
         };
         self.sync_witness()?;
-        self.directory.lower_recovery_point(&self.context.tp, recovery_point)?;
+        self.directory.lower_claims(&self.context.tp, claims)?;
         Ok(lowered)
     }
 
@@ -311,7 +318,7 @@ impl Log {
         let files = SegmentFiles::open(&self.context, base)?;
         crate::log::active::write_index_pages(segment, &files, 0)?;
         if segment.release_map() {
-            // A reader still maps the file, and a mapped file is never shortened: the kept part moves to a new one.
+            // A reader may map the file, and a mapped file is never shortened: the kept part moves to a new one.
             self.copy_prefix(segment, position)?;
         } else {
             files.log.set_len(position).context("truncate", files.log.path())?;
@@ -349,5 +356,22 @@ impl Log {
             state.availability = Availability::Open;
         }
         result.inspect_err(|error| state.go_offline(error))
+    }
+}
+
+/// Where durable bytes end after a cut. What was not synced before is not synced now: no position may vouch for it.
+fn durable_after(cut: &Cut, before: DurablePoint, all_synced: bool) -> DurablePoint {
+    let Some((segment, position)) = &cut.cut else {
+        return DurablePoint { segment_base: cut.log_end, position: 0, last_batch_crc: 0 };
+    };
+    let segment_base = segment.base_offset();
+    match before.segment_base.cmp(&segment_base) {
+        Ordering::Less if !all_synced => before,
+        Ordering::Equal if !all_synced => {
+            DurablePoint { segment_base, position: before.position.min(*position), last_batch_crc: 0 }
+        }
+        Ordering::Less | Ordering::Equal | Ordering::Greater => {
+            DurablePoint { segment_base, position: *position, last_batch_crc: 0 }
+        }
     }
 }

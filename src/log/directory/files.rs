@@ -133,7 +133,8 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
 fn read_manifest(storage: &dyn Storage, folder: &Path) -> Result<Option<Manifest>> {
     let path = file_in(folder, MANIFEST_FILE);
     let Some(bytes) = read_file(storage, &path, TEXT_BYTES_MAX)? else { return Ok(None) };
-    if let Some(found) = Manifest::format_of(&bytes).filter(|format| *format > FORMAT) {
+    let newer = Manifest::format_of(&bytes).filter(|format| *format > FORMAT && Manifest::is_intact(&bytes));
+    if let Some(found) = newer {
         return Err(Error::UnsupportedFormat { path, found, known: FORMAT });
     }
     Ok(Manifest::from_bytes(&bytes).ok())

@@ -290,17 +290,33 @@ pub(crate) struct PartitionFacts {
     pub(crate) recovery_point: Offset,
 }
 
+/// The most that the files may claim of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claims {
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) recovery_point: Offset,
+}
+
 impl DirectoryCore {
-    /// Lowers a partition's recovery point in the files before bytes above it are cut.
-    pub(crate) fn lower_recovery_point(&self, tp: &TopicPartition, recovery_point: Offset) -> Result<()> {
+    /// Takes back what the files claim of a partition, before the bytes that they speak of are cut.
+    pub(crate) fn lower_claims(&self, tp: &TopicPartition, claims: Claims) -> Result<()> {
         {
             let mut state = self.state.lock();
             let facts = state.partitions.entry(tp.clone()).or_default();
-            if facts.recovery_point <= recovery_point {
+            let claimed = [
+                (&mut facts.log_start, claims.log_start),
+                (&mut facts.high_watermark, claims.high_watermark),
+                (&mut facts.recovery_point, claims.recovery_point),
+            ];
+            let mut lowered = false;
+            for (claimed, highest) in claimed {
+                lowered |= *claimed > highest;
+                *claimed = (*claimed).min(highest);
+            }
+            if !lowered {
                 return Ok(());
             }
-            facts.recovery_point = recovery_point;
-            facts.high_watermark = facts.high_watermark.min(recovery_point);
         }
         let _token = self.writing.lock();
         let partitions = self.state.lock().partitions.clone();

@@ -39,6 +39,7 @@ pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut Recovery
     }
     drop_below_start(context, known.log_start, &mut bases)?;
     for (kind, base) in others {
+        // Those of a segment that was just dropped are gone already.
         let is_orphan = !bases.contains(&base) && kind != SegmentFile::Snapshot && kind != SegmentFile::Cut;
         // A seal without its log is the only witness of a lost segment: the walk reports the gap, so it may go as well.
         if is_orphan {
@@ -125,7 +126,7 @@ pub(crate) fn set_aside(context: &LogContext, first: Offset, report: &mut Recove
 fn remove(context: &LogContext, name: &str) -> Result<()> {
     let path = context.folder.join(name);
     match context.storage.remove(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove", &path),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.context("remove", &path),
     }
 }

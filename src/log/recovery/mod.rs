@@ -31,9 +31,9 @@ use crate::time::Now;
 use crate::types::Offset;
 
 pub(crate) use folder::{remove_log, remove_segment_files};
-pub(crate) use producers::{TransactionIndexes, load as load_producers, remove_snapshots};
-use segment::Scanned;
+pub(crate) use producers::{TransactionIndexes, find_aborted, load as load_producers, remove_snapshots};
 pub(crate) use segment::resume;
+use segment::{Expected, Scanned};
 
 /// A producer without an open transaction is forgotten after this time without a batch (Kafka:
 /// `producer.id.expiration.ms`).
@@ -124,17 +124,21 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     let mut report =
         RecoveryReport { was_clean: known.is_clean, was_foreign: known.is_foreign, ..RecoveryReport::default() };
     let bases = folder::prepare(context, known, &mut report)?;
-    let mut walk = Walk::new(context, known, &mut report);
+    let stored_epochs = read_epochs(context)?;
+    let mut walk = Walk::new(context, known, stored_epochs.as_ref(), &mut report);
     for (index, base) in bases.iter().enumerate() {
         if !walk.visit(*base, bases.get(index + 1).copied())? {
             break;
         }
     }
-    let walked = walk.finish()?;
+    let mut walked = walk.finish()?;
+    if report.damage.is_empty() && was_starting_anew(known, walked.log_end) {
+        walked = start_anew(context, &bases, known.log_start)?;
+    }
     let Walked { mut segments, epochs: seen_epochs, log_end, has_gaps, mut tail } = walked;
-    let (mut epochs, mut epochs_changed) = load_epochs(context, &segments, tail.as_ref(), known)?;
+    let (mut epochs, mut epochs_changed) = load_epochs(context, &segments, tail.as_ref(), stored_epochs)?;
     for entry in seen_epochs {
-        // A scan that starts within an epoch sees it begin there: what the file knows already must not be moved.
+        // The scan may have begun inside an epoch: only what the history does not know is news.
         if epochs.epoch_for(entry.start_offset) != Some(entry.epoch) {
             epochs_changed |= epochs.assign(entry.epoch, entry.start_offset);
         }
@@ -148,7 +152,10 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     };
     segments.push(active.segment().clone());
     let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
-    epochs_changed |= epochs.truncate_from_end(log_end) | epochs.truncate_from_start(log_start);
+    // The start first: of a log whose records are all deleted the history is then empty, whether or not the deletion had
+    // reached the epoch file.
+    epochs_changed |= epochs.truncate_from_start(log_start);
+    epochs_changed |= epochs.truncate_from_end(log_end);
     let indexes = if known.is_clean { TransactionIndexes::Durable } else { TransactionIndexes::InDoubt };
     let mut producers = producers::load(context, &segments, log_end, indexes)?;
     producers.expire(now.wall, PRODUCER_EXPIRATION);
@@ -164,10 +171,27 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     Ok(Opened { active, segments, epochs, epochs_changed, producers, log_start, has_gaps, report, durable })
 }
 
+/// Whether a crash caught the log while it was emptied to start at a higher offset: what is left of it lies below its log
+/// start. Only the witness is believed so much; a checkpoint's text has no checksum.
+fn was_starting_anew(known: &Known, log_end: Offset) -> bool {
+    !known.is_foreign && known.witness.as_ref().is_some_and(|witness| witness.log_start > log_end)
+}
+
+/// Completes that.
+fn start_anew(context: &LogContext, bases: &[Offset], log_start: Offset) -> Result<Walked> {
+    remove_snapshots(context)?;
+    for base in bases.iter().rev() {
+        remove_segment_files(context, *base)?;
+    }
+    Ok(Walked { segments: Vec::new(), epochs: Vec::new(), log_end: log_start, has_gaps: false, tail: None })
+}
+
 /// The walk over a folder's segments in offset order.
 struct Walk<'a> {
     context: &'a Arc<LogContext>,
     known: &'a Known,
+    /// The history that the batches below the durable point must agree with.
+    epochs: Option<&'a EpochCache>,
     report: &'a mut RecoveryReport,
     walked: Walked,
     visited: bool,
@@ -183,11 +207,17 @@ struct Walked {
 }
 
 impl<'a> Walk<'a> {
-    fn new(context: &'a Arc<LogContext>, known: &'a Known, report: &'a mut RecoveryReport) -> Walk<'a> {
+    fn new(
+        context: &'a Arc<LogContext>,
+        known: &'a Known,
+        stored_epochs: Option<&'a EpochCache>,
+        report: &'a mut RecoveryReport,
+    ) -> Walk<'a> {
         let has_gaps = !known.is_foreign && known.witness.as_ref().is_some_and(|witness| witness.has_gaps);
         let walked =
             Walked { segments: Vec::new(), epochs: Vec::new(), log_end: known.log_start, has_gaps, tail: None };
-        Walk { context, known, report, walked, visited: false }
+        let epochs = stored_epochs.filter(|_| !known.is_foreign);
+        Walk { context, known, epochs, report, walked, visited: false }
     }
 
     /// Takes in the segment at `base`; `false` when the log ends before it and the rest was set aside.
@@ -224,8 +254,14 @@ impl<'a> Walk<'a> {
             Some(next_base) if next_base <= self.known.trusted_up_to() => Offset::ZERO,
             Some(_) | None => self.known.trusted_up_to(),
         };
-        let has_gaps = self.walked.has_gaps;
-        let mut scanned = segment::scan(self.context, self.known, trusted_up_to, base, has_gaps, self.report)?;
+        let expected = Expected { trusted_up_to, has_gaps: self.walked.has_gaps, epochs: self.epochs };
+        let mut scanned = segment::scan(self.context, self.known, expected, base, self.report)?;
+        let next_expected = match next_base {
+            Some(next_base) => Some(next_base),
+            // Of a folder that somebody else owned nobody says where it ended.
+            None => Some(self.known.durable()).filter(|durable| *durable < Offset::MAX),
+        };
+        scanned.extend_damage(next_expected, self.report);
         let goes_on = segment::settle(self.context, &mut scanned, self.report)?;
         self.walked.has_gaps |= scanned.has_gaps;
         self.walked.log_end = scanned.bounds.next_offset;
@@ -299,7 +335,9 @@ impl<'a> Walk<'a> {
     fn finish(self) -> Result<Walked> {
         let durable = self.known.durable();
         let is_known = !(self.known.is_foreign && self.known.is_clean);
-        if is_known && self.walked.log_end < durable && self.report.damage.is_empty() {
+        // What was durable below the log start is deleted, not missing.
+        let is_missing = self.walked.log_end < durable && durable > self.known.log_start;
+        if is_known && is_missing && self.report.damage.is_empty() {
             let (path, found) = match &self.walked.tail {
                 Some(tail) => (self.context.path(SegmentFile::Log, tail.base_offset), tail.bounds.len),
                 None => (self.context.path(SegmentFile::Log, self.walked.log_end), 0),
@@ -378,22 +416,26 @@ fn unvouched_from(known: &Known, scanned: &Scanned) -> u64 {
     }
 }
 
-/// The epoch history from its file; from the batches themselves when the file is lost or damaged.
+/// The epoch history in its file; `None` when the file is lost or damaged.
+fn read_epochs(context: &LogContext) -> Result<Option<EpochCache>> {
+    let path = context.folder.join(EPOCH_FILE);
+    let stored = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?;
+    Ok(stored.and_then(|bytes| decode_epochs(&bytes).and_then(EpochCache::from_entries).ok()))
+}
+
+/// The epoch history as stored; from the batches themselves when it is lost. Of a log with batches, an empty history is a
+/// lost one. The flag tells whether the file must be written.
 fn load_epochs(
     context: &LogContext,
     segments: &[Segment],
     tail: Option<&Scanned>,
-    known: &Known,
+    stored: Option<EpochCache>,
 ) -> Result<(EpochCache, bool)> {
-    let path = context.folder.join(EPOCH_FILE);
-    let stored = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?;
-    let decoded = match &stored {
-        Some(bytes) => decode_epochs(bytes).and_then(EpochCache::from_entries).ok(),
-        None if segments.is_empty() && tail.is_none() => Some(EpochCache::default()),
-        None => None,
-    };
-    if let Some(cache) = decoded.filter(|_| !known.is_foreign || stored.is_some()) {
-        return Ok((cache, false));
+    let has_batches = !segments.is_empty() || tail.is_some_and(|tail| tail.bounds.len > 0);
+    match stored {
+        Some(cache) if cache.latest().is_some() || !has_batches => return Ok((cache, false)),
+        None if !has_batches => return Ok((EpochCache::default(), false)),
+        Some(_) | None => {}
     }
     let mut cache = epoch_cache::EpochCache::default();
     for segment in segments {

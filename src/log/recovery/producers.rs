@@ -7,7 +7,7 @@ use crate::log::append::facts_of;
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerStates;
-use crate::log::scan::BatchScanner;
+use crate::log::scan::{BatchScanner, ScannedBatch};
 use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::storage::{publish, read_file, remove_published};
@@ -78,7 +78,8 @@ fn list_snapshots(context: &LogContext) -> Result<Vec<Offset>> {
 }
 
 /// Applies the batches of a range to producer state as of its start, and brings the transaction indexes of their
-/// segments in line.
+/// segments in line. Each segment that begins in between gets its snapshot: once the segments before it are deleted,
+/// nothing else tells of the transactions that were open at its base.
 fn replay(
     context: &LogContext,
     segments: &[Segment],
@@ -88,31 +89,35 @@ fn replay(
 ) -> Result<ProducerStates> {
     let from = range.start;
     let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+    let mut is_intact = true;
     for segment in segments.iter().skip(first) {
         let bounds = segment.bounds();
-        if bounds.next_offset <= from && !is_last(segments, segment) {
+        if segment.base_offset() > range.start && is_intact {
+            let path = segment.path(SegmentFile::Snapshot);
+            publish(&*context.storage, &path, &producer_snapshot::encode(&states))?;
+        }
+        if bounds.next_offset <= range.start && !is_last(segments, segment) {
             continue;
         }
+        // A segment that ends at `from` has nothing to replay, but its transaction index may tell of what was cut.
         let stored = segment.aborted_transactions().unwrap_or_default();
         let mut aborted: Vec<_> = stored.iter().copied().take_while(|entry| entry.last_offset < from).collect();
         let start = segment.index_floor(from)?.map_or(0, |entry| entry.position);
         let mut scanner = BatchScanner::new(segment.file()?, start, bounds.len);
         // Damage ends the replay of a segment: what it says of producers cannot be known.
-        while let Ok(Some(batch)) = scanner.next_batch() {
+        loop {
+            let batch = match scanner.next_batch() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(_) => {
+                    is_intact = false;
+                    break;
+                }
+            };
             if !range.contains(&batch.header.base_offset()) {
                 continue;
             }
-            let Some(facts) = facts_of(&batch.header, batch.bytes)? else { continue };
-            let Some(completed) = states.update(&facts) else { continue };
-            if completed.aborted {
-                aborted.push(AbortedTransaction {
-                    producer_id: completed.producer_id,
-                    first_offset: completed.first_offset,
-                    last_offset: completed.last_offset,
-                    last_stable_offset: states.last_stable_offset_after(&completed),
-                });
-            }
-            states.complete(&completed);
+            aborted.extend(observe(&mut states, &batch)?);
         }
         let is_in_doubt = indexes == TransactionIndexes::InDoubt && !stored.is_empty();
         if is_in_doubt || aborted != stored || has_ragged_end(context, segment, aborted.len())? {
@@ -121,6 +126,39 @@ fn replay(
         segment.set_aborted(aborted);
     }
     Ok(states)
+}
+
+/// Takes note of one batch; the transaction that it aborts, if it does.
+fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Result<Option<AbortedTransaction>> {
+    let Some(facts) = facts_of(&batch.header, batch.bytes)? else { return Ok(None) };
+    let Some(completed) = states.update(&facts) else { return Ok(None) };
+    let aborted = completed.aborted.then(|| AbortedTransaction {
+        producer_id: completed.producer_id,
+        first_offset: completed.first_offset,
+        last_offset: completed.last_offset,
+        last_stable_offset: states.last_stable_offset_after(&completed),
+    });
+    states.complete(&completed);
+    Ok(aborted)
+}
+
+/// The aborted transactions of one segment, from its log and the snapshot at its base.
+pub(crate) fn find_aborted(context: &LogContext, segment: &Segment) -> Result<Vec<AbortedTransaction>> {
+    let path = segment.path(SegmentFile::Snapshot);
+    let mut states = match read_file(&*context.storage, &path, INDEX_BYTES_MAX)? {
+        Some(bytes) => {
+            let entries = producer_snapshot::decode(&bytes).map_err(|error| error.in_file(&path, 0))?;
+            ProducerStates::from_snapshot(entries)
+        }
+        // The first segment of a log that began with it has none.
+        None => ProducerStates::default(),
+    };
+    let mut scanner = BatchScanner::new(segment.file()?, 0, segment.bounds().len);
+    let mut found = Vec::new();
+    while let Some(batch) = scanner.next_batch()? {
+        found.extend(observe(&mut states, &batch)?);
+    }
+    Ok(found)
 }
 
 fn has_ragged_end(context: &LogContext, segment: &Segment, entries: usize) -> Result<bool> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::active::Recovered;
-use crate::log::epoch_cache::EpochEntry;
+use crate::log::epoch_cache::{EpochCache, EpochEntry};
 use crate::log::indexer::{ResumePoint, SegmentIndexer};
 use crate::log::layout::SegmentFile;
 use crate::log::offset_index::OffsetIndex;
@@ -50,19 +50,29 @@ pub(crate) fn trusted(context: &Arc<LogContext>, base: Offset, next_base: Offset
     Some(Segment::sealed(Arc::clone(context), base, bounds))
 }
 
+/// What the batches of a segment are measured by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    /// Below this offset the segment need not be read.
+    pub(crate) trusted_up_to: Offset,
+    /// Whether the log may have offset gaps.
+    pub(crate) has_gaps: bool,
+    /// The epoch history, which is durable before the batches that it speaks of.
+    pub(crate) epochs: Option<&'a EpochCache>,
+}
+
 /// Reads a segment from its resume point to its end.
 pub(crate) fn scan(
     context: &LogContext,
     known: &Known,
-    trusted_up_to: Offset,
+    expected: Expected<'_>,
     base: Offset,
-    may_have_gaps: bool,
     report: &mut RecoveryReport,
 ) -> Result<Scanned> {
     let path = context.path(SegmentFile::Log, base);
     let file = context.storage.open(&path, OpenMode::Read).context("open", &path)?;
     let file_len = file.len().context("read the length of", &path)?;
-    let (indexer, resume, rebuilt_index) = load_indexer(context, &file, file_len, base, trusted_up_to);
+    let (indexer, resume, rebuilt_index) = load_indexer(context, &file, file_len, base, expected);
     let mut scanned = Scanned {
         base_offset: base,
         start_position: resume.position,
@@ -72,7 +82,7 @@ pub(crate) fn scan(
         first_timestamp: first_timestamp(&file, file_len)?,
         last_batch_crc: 0,
         epochs: Vec::new(),
-        has_gaps: may_have_gaps,
+        has_gaps: expected.has_gaps,
         is_intact: true,
         rebuilt_index,
         stop: None,
@@ -86,7 +96,7 @@ pub(crate) fn scan(
             Ok(None) => break,
             Ok(Some(batch)) => {
                 let position = batch.position;
-                match scanned.check(&batch.header, indexed.is_some(), known) {
+                match scanned.check(&batch.header, indexed.is_some(), known, expected.epochs) {
                     Ok(()) => Ok((position, batch.header)),
                     Err(error) => Err((error.in_file(&path, position), true)),
                 }
@@ -118,11 +128,18 @@ pub(crate) fn scan(
 
 impl Scanned {
     /// Whether an intact batch is where it belongs.
-    fn check(&self, header: &BatchHeader, is_indexed: bool, known: &Known) -> Result<()> {
+    fn check(&self, header: &BatchHeader, is_indexed: bool, known: &Known, epochs: Option<&EpochCache>) -> Result<()> {
         let (expected, found) = (self.bounds.next_offset, header.base_offset());
         let may_jump = is_indexed || self.has_gaps || known.is_foreign || !self.is_intact;
-        if found < expected || (found > expected && !may_jump) {
+        // No index can hold an offset that far from the base, so no batch of this segment can have it.
+        let is_too_far = header.last_offset().since(self.base_offset) > u64::from(i32::MAX.unsigned_abs());
+        if found < expected || (found > expected && !may_jump) || is_too_far {
             return Err(Error::corrupt(0, Damage::Offset { expected, found: found.get() }));
+        }
+        let recorded = epochs.filter(|_| found < known.durable()).and_then(|epochs| epochs.epoch_for(found));
+        if recorded.is_some() && recorded != header.leader_epoch() {
+            let what = Damage::LeaderEpoch { expected: recorded, found: header.leader_epoch() };
+            return Err(Error::corrupt(12, what));
         }
         if header.leader_epoch() < self.last_epoch {
             let what = Damage::LeaderEpoch { expected: self.last_epoch, found: header.leader_epoch() };
@@ -173,6 +190,19 @@ impl Scanned {
             offsets: Some(DamagedOffsets { first: header.base_offset(), next_intact: header.next_offset() }),
             what: Damage::Structure("the last durable batch is not the one that was acknowledged"),
         });
+    }
+
+    /// Damage at the segment's end reaches to where the log is known to go on: those offsets are lost, not free.
+    pub(crate) fn extend_damage(&mut self, next_expected: Option<Offset>, report: &mut RecoveryReport) {
+        let Some(next) = next_expected.filter(|next| *next > self.bounds.next_offset && !self.is_intact) else {
+            return;
+        };
+        let first = self.bounds.next_offset;
+        let at_end = report.damage.last_mut().and_then(|damage| damage.offsets.as_mut());
+        if let Some(offsets) = at_end.filter(|offsets| offsets.first == first) {
+            offsets.next_intact = next;
+            self.bounds.next_offset = next;
+        }
     }
 
     /// Damage below the durable point: takes note of it and finds the next intact batch. Nothing is cut.
@@ -250,7 +280,8 @@ pub(crate) fn resume(context: &LogContext, base: Offset, end: Offset, has_gaps: 
         is_foreign: false,
     };
     let mut report = RecoveryReport::default();
-    let scanned = scan(context, &known, end, base, has_gaps, &mut report)?;
+    let expected = Expected { trusted_up_to: end, has_gaps, epochs: None };
+    let scanned = scan(context, &known, expected, base, &mut report)?;
     match report.damage.pop() {
         Some(damage) => Err(Error::Corrupt(Box::new(damage))),
         None => finish_tail(context, &known, scanned, &mut report),
@@ -285,8 +316,9 @@ fn load_indexer(
     file: &Arc<dyn StorageFile>,
     file_len: u64,
     base: Offset,
-    trusted_up_to: Offset,
+    expected: Expected<'_>,
 ) -> (SegmentIndexer, ResumePoint, bool) {
+    let trusted_up_to = expected.trusted_up_to;
     let fresh = || {
         let start = ResumePoint { position: 0, indexed: None };
         (SegmentIndexer::new(base, &context.config), start)
@@ -298,7 +330,7 @@ fn load_indexer(
     match load_indexes(context, base) {
         Ok((offsets, times)) => {
             let (indexer, resume) = SegmentIndexer::resume(&offsets, &times, trusted_up_to, &context.config);
-            if ends_as_indexed(file, file_len, resume) {
+            if is_as_indexed(file, file_len, resume, expected.epochs) {
                 return (indexer, resume, false);
             }
             let (indexer, start) = fresh();
@@ -323,11 +355,14 @@ fn load_indexes(context: &LogContext, base: Offset) -> Result<(OffsetIndex, Time
     Ok((offsets, TimeIndex::from_bytes(base, TimeIndex::trim_zero_tail(&times))?))
 }
 
-/// Whether the batch that the last kept index entry names ends at the offset that it names.
-fn ends_as_indexed(file: &Arc<dyn StorageFile>, file_len: u64, resume: ResumePoint) -> bool {
+/// Whether the batch that the last kept index entry names is intact and where it belongs: the scan starts from it, and
+/// would not know what is lost if it were damaged.
+fn is_as_indexed(file: &Arc<dyn StorageFile>, file_len: u64, resume: ResumePoint, epochs: Option<&EpochCache>) -> bool {
     let Some(indexed) = resume.indexed else { return true };
     let mut scanner = BatchScanner::new(Arc::clone(file), resume.position, file_len);
-    matches!(scanner.next_batch(), Ok(Some(batch)) if batch.header.last_offset() == indexed)
+    let Ok(Some(batch)) = scanner.next_batch() else { return false };
+    let recorded = epochs.and_then(|epochs| epochs.epoch_for(batch.header.base_offset()));
+    batch.header.last_offset() == indexed && (recorded.is_none() || recorded == batch.header.leader_epoch())
 }
 
 fn first_timestamp(file: &Arc<dyn StorageFile>, file_len: u64) -> Result<Option<Option<Timestamp>>> {

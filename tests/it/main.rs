@@ -1,0 +1,23 @@
+//! Behaviour of a log through its public API, one reason to fail each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, looks at the real disk behind the library's back, and its numbers are small"
+)]
+
+mod append;
+mod commit;
+mod damage;
+mod directory;
+mod epochs;
+mod errors;
+mod read;
+mod recovery;
+mod roll;
+mod support;
