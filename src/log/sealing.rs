@@ -62,6 +62,11 @@ impl SealingSegment {
         self.files.log.set_len(bounds.len).context("trim", self.files.log.path())?;
         sync(&self.files.log, SyncMode::All)?;
         finish_indexes(&self.segment, &self.files)?;
+        if self.files.transaction_index.is_some() {
+            // A recovery that finds the snapshot looks no more at the markers below it: their index must have its name.
+            let folder = &self.context.folder;
+            self.context.storage.sync_dir(folder).in_doubt_context("sync", folder)?;
+        }
         let snapshot_path = self.context.path(SegmentFile::Snapshot, self.snapshot_at_end.offset);
         publish(&*self.context.storage, &snapshot_path, &self.snapshot_at_end.bytes)?;
         seal(&self.context, &self.segment, self.sums.clone(), self.snapshot_at_base)?;

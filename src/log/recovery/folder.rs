@@ -38,13 +38,15 @@ pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut Recovery
         }
     }
     drop_below_start(context, known.log_start, &mut bases)?;
+    // A seal without its log is the only witness of a lost segment: the walk reports the gap, so it may go as well.
+    others.retain(|(kind, base)| !bases.contains(base) && !matches!(kind, SegmentFile::Snapshot | SegmentFile::Cut));
+    if !others.is_empty() {
+        // Their log is gone for now; before they go it must be gone for good.
+        context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
+    }
     for (kind, base) in others {
         // Those of a segment that was just dropped are gone already.
-        let is_orphan = !bases.contains(&base) && kind != SegmentFile::Snapshot && kind != SegmentFile::Cut;
-        // A seal without its log is the only witness of a lost segment: the walk reports the gap, so it may go as well.
-        if is_orphan {
-            remove(context, &kind.name(base))?;
-        }
+        remove(context, &kind.name(base))?;
     }
     Ok(bases)
 }
