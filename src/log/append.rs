@@ -142,8 +142,10 @@ impl Log {
             return Err(Error::UnexpectedAppendOffset { tp, first: first.base_offset(), log_end });
         }
         check_epochs(&state, &headers)?;
-        let rolled = self.write_replicated(&mut state, bytes, &headers, now)?;
+        let written = self.write_replicated(&mut state, bytes, &headers, now);
+        // Also after a failure: the batches before the failing one are in the log.
         self.publish_end(&state);
+        let rolled = written?;
         let log_start = state.log_start;
         let backlog = state.sealing.len() > SEALING_MAX;
         drop(state);
