@@ -301,26 +301,27 @@ pub(crate) struct Claims {
 impl DirectoryCore {
     /// Takes back what the files claim of a partition, before the bytes that they speak of are cut.
     pub(crate) fn lower_claims(&self, tp: &TopicPartition, claims: Claims) -> Result<()> {
-        {
-            let mut state = self.state.lock();
-            let facts = state.partitions.entry(tp.clone()).or_default();
-            let claimed = [
-                (&mut facts.log_start, claims.log_start),
-                (&mut facts.high_watermark, claims.high_watermark),
-                (&mut facts.recovery_point, claims.recovery_point),
-            ];
-            let mut lowered = false;
-            for (claimed, highest) in claimed {
-                lowered |= *claimed > highest;
-                *claimed = (*claimed).min(highest);
-            }
-            if !lowered {
-                return Ok(());
-            }
-        }
         let _token = self.writing.lock();
-        let partitions = self.state.lock().partitions.clone();
-        self.files.write_checkpoints(&partitions)
+        let mut partitions = self.state.lock().partitions.clone();
+        let facts = partitions.entry(tp.clone()).or_default();
+        let claimed = [
+            (&mut facts.log_start, claims.log_start),
+            (&mut facts.high_watermark, claims.high_watermark),
+            (&mut facts.recovery_point, claims.recovery_point),
+        ];
+        let mut is_lower = false;
+        for (claimed, highest) in claimed {
+            is_lower |= *claimed > highest;
+            *claimed = (*claimed).min(highest);
+        }
+        if !is_lower {
+            return Ok(());
+        }
+        let lowered = facts.clone();
+        self.files.write_checkpoints(&partitions)?;
+        // Only now: after a failure the files still have to be lowered.
+        self.state.lock().partitions.insert(tp.clone(), lowered);
+        Ok(())
     }
 
     fn begin_opening(&self, tp: &TopicPartition) -> Result<()> {
