@@ -304,7 +304,13 @@ fn ask(files: &Files, originals: &[u8]) -> Result<()> {
             Ok(slice) => {
                 for batch in slice.batches() {
                     let batch = batch.unwrap();
-                    let is_original = originals.windows(batch.bytes().len()).any(|window| window == batch.bytes());
+                    // No checksum covers a batch's offset and epoch. Where nothing of ours tells better, and in the tail
+                    // that nobody was promised, they are taken at their word.
+                    let is_tail = batch.header().next_offset() >= expected(false).log_end;
+                    let is_unvouched = log.recovery_report().was_foreign || is_tail;
+                    let from = if is_unvouched { 16 } else { 0 };
+                    let covered = &batch.bytes()[from..];
+                    let is_original = originals.windows(covered.len()).any(|window| window == covered);
                     assert!(is_original, "a batch that nobody wrote at {}", batch.header().base_offset());
                 }
                 if slice.next_offset() <= from {

@@ -267,6 +267,7 @@ impl World {
                     assert!(self.log().flush().is_err());
                 }
                 self.log = None;
+                self.drop_slices_of_a_dead_process(*close);
                 self.open_log();
                 self.reopened();
             }
@@ -277,6 +278,7 @@ impl World {
                 }
                 self.log = None;
                 self.directory = None;
+                self.drop_slices_of_a_dead_process(*close);
                 self.open_directory();
                 assert_eq!(self.directory.as_ref().unwrap().report().was_clean, *close);
                 self.open_log();
@@ -378,6 +380,12 @@ impl World {
         }
         assert_eq!(result.unwrap(), offset.max(self.model.log_start));
         self.model.delete_before(offset);
+    }
+
+    fn drop_slices_of_a_dead_process(&mut self, closed: bool) {
+        if !closed {
+            self.slices.clear();
+        }
     }
 
     fn reopened(&mut self) {

@@ -254,7 +254,8 @@ impl<'a> Walk<'a> {
             Some(next_base) if next_base <= self.known.trusted_up_to() => Offset::ZERO,
             Some(_) | None => self.known.trusted_up_to(),
         };
-        let expected = Expected { trusted_up_to, has_gaps: self.walked.has_gaps, epochs: self.epochs };
+        let has_gaps = self.walked.has_gaps;
+        let expected = Expected { trusted_up_to, next_base, has_gaps, epochs: self.epochs };
         let mut scanned = segment::scan(self.context, self.known, expected, base, self.report)?;
         let next_expected = match next_base {
             Some(next_base) => Some(next_base),

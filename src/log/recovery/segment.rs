@@ -40,6 +40,7 @@ pub(crate) struct Scanned {
     pub(crate) stop: Option<Error>,
     file_len: u64,
     last_epoch: Option<LeaderEpoch>,
+    follows_damage: bool,
 }
 
 /// A segment that its seal vouches for; `None` when there is no seal, or it does not lead to the next segment.
@@ -55,6 +56,8 @@ pub(crate) fn trusted(context: &Arc<LogContext>, base: Offset, next_base: Offset
 pub(crate) struct Expected<'a> {
     /// Below this offset the segment need not be read.
     pub(crate) trusted_up_to: Offset,
+    /// Where the next segment starts: no batch of this one reaches further.
+    pub(crate) next_base: Option<Offset>,
     /// Whether the log may have offset gaps.
     pub(crate) has_gaps: bool,
     /// The epoch history, which is durable before the batches that it speaks of.
@@ -88,6 +91,7 @@ pub(crate) fn scan(
         stop: None,
         file_len,
         last_epoch: None,
+        follows_damage: false,
     };
     let mut scanner = BatchScanner::new(file, resume.position, file_len);
     let mut indexed = resume.indexed;
@@ -96,7 +100,7 @@ pub(crate) fn scan(
             Ok(None) => break,
             Ok(Some(batch)) => {
                 let position = batch.position;
-                match scanned.check(&batch.header, indexed.is_some(), known, expected.epochs) {
+                match scanned.check(&batch.header, indexed.is_some(), known, expected) {
                     Ok(()) => Ok((position, batch.header)),
                     Err(error) => Err((error.in_file(&path, position), true)),
                 }
@@ -128,15 +132,18 @@ pub(crate) fn scan(
 
 impl Scanned {
     /// Whether an intact batch is where it belongs.
-    fn check(&self, header: &BatchHeader, is_indexed: bool, known: &Known, epochs: Option<&EpochCache>) -> Result<()> {
+    fn check(&self, header: &BatchHeader, is_indexed: bool, known: &Known, limits: Expected<'_>) -> Result<()> {
         let (expected, found) = (self.bounds.next_offset, header.base_offset());
-        let may_jump = is_indexed || self.has_gaps || known.is_foreign || !self.is_intact;
+        // Behind damage the log goes on somewhere, but not behind what was durable, for all of the damage is below that.
+        let is_behind_damage = self.follows_damage && found <= known.durable();
+        let may_jump = is_indexed || self.has_gaps || known.is_foreign || is_behind_damage;
         // No index can hold an offset that far from the base, so no batch of this segment can have it.
-        let is_too_far = header.last_offset().since(self.base_offset) > u64::from(i32::MAX.unsigned_abs());
+        let is_too_far = header.last_offset().since(self.base_offset) > u64::from(i32::MAX.unsigned_abs())
+            || limits.next_base.is_some_and(|next_base| header.next_offset() > next_base);
         if found < expected || (found > expected && !may_jump) || is_too_far {
             return Err(Error::corrupt(0, Damage::Offset { expected, found: found.get() }));
         }
-        let recorded = epochs.filter(|_| found < known.durable()).and_then(|epochs| epochs.epoch_for(found));
+        let recorded = limits.epochs.filter(|_| found < known.durable()).and_then(|epochs| epochs.epoch_for(found));
         if recorded.is_some() && recorded != header.leader_epoch() {
             let what = Damage::LeaderEpoch { expected: recorded, found: header.leader_epoch() };
             return Err(Error::corrupt(12, what));
@@ -152,13 +159,14 @@ impl Scanned {
         if is_indexed {
             self.indexer.on_indexed_batch(header);
         } else {
-            self.has_gaps |= header.base_offset() > self.bounds.next_offset && self.is_intact;
+            self.has_gaps |= header.base_offset() > self.bounds.next_offset && !self.follows_damage;
             self.indexer.on_batch(header, position)?;
         }
         if let Some(epoch) = header.leader_epoch().filter(|epoch| Some(*epoch) != self.last_epoch) {
             self.epochs.push(EpochEntry { epoch, start_offset: header.base_offset() });
         }
         self.last_epoch = header.leader_epoch();
+        self.follows_damage = false;
         self.last_batch_crc = header.crc();
         self.bounds = SegmentBounds {
             len: position.saturating_add(header.size_in_bytes() as u64),
@@ -216,6 +224,7 @@ impl Scanned {
     ) -> Result<()> {
         let first = self.bounds.next_offset;
         self.is_intact = false;
+        self.follows_damage = true;
         if !has_good_length {
             scanner.skip_damage(first, Offset::MAX)?;
         }
@@ -280,7 +289,7 @@ pub(crate) fn resume(context: &LogContext, base: Offset, end: Offset, has_gaps: 
         is_foreign: false,
     };
     let mut report = RecoveryReport::default();
-    let expected = Expected { trusted_up_to: end, has_gaps, epochs: None };
+    let expected = Expected { trusted_up_to: end, next_base: None, has_gaps, epochs: None };
     let scanned = scan(context, &known, expected, base, &mut report)?;
     match report.damage.pop() {
         Some(damage) => Err(Error::Corrupt(Box::new(damage))),
