@@ -229,7 +229,8 @@ impl<'a> Walk<'a> {
             (false, _) => base,
         };
         self.visited = true;
-        if base < expected && self.is_empty_leftover(base)? {
+        if base < expected && self.is_empty(base)? {
+            // A roll that failed created it, and the segment before went on past its base.
             return remove_segment_files(self.context, base).map(|()| true);
         }
         if base != expected && !self.accept_gap(expected, base)? {
@@ -255,7 +256,12 @@ impl<'a> Walk<'a> {
             Some(_) | None => self.known.trusted_up_to(),
         };
         let has_gaps = self.walked.has_gaps;
-        let expected = Expected { trusted_up_to, next_base, has_gaps, epochs: self.epochs };
+        // An empty file says nothing of where this segment ends: a failed roll may have left it, and the log gone on.
+        let limit = match next_base {
+            Some(next_base) if !self.is_empty(next_base)? => Some(next_base),
+            Some(_) | None => None,
+        };
+        let expected = Expected { trusted_up_to, next_base: limit, has_gaps, epochs: self.epochs };
         let mut scanned = segment::scan(self.context, self.known, expected, base, self.report)?;
         let next_expected = match next_base {
             Some(next_base) => Some(next_base),
@@ -274,8 +280,7 @@ impl<'a> Walk<'a> {
         Ok(goes_on)
     }
 
-    /// Whether the segment was created by a roll that failed: the one before went on past its base.
-    fn is_empty_leftover(&self, base: Offset) -> Result<bool> {
+    fn is_empty(&self, base: Offset) -> Result<bool> {
         let path = self.context.path(SegmentFile::Log, base);
         let file = self.context.storage.open(&path, OpenMode::Read).context("open", &path)?;
         file.is_empty().context("read the length of", &path)
