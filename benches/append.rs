@@ -102,7 +102,7 @@ fn with_log(
 ) -> BenchResult<Sample> {
     let folder = scratch.path().join("engine");
     let sample = {
-        let directory = LogDirectory::options().seed(1).open(&folder, SystemClock::new().now())?;
+        let directory = LogDirectory::options().seed(1).open(&folder)?;
         let config = LogConfig::new().durability(durability);
         let log = directory.open_log(&TopicPartition::new("bench", 0)?, None, config, SystemClock::new().now())?;
         log.begin_epoch(LeaderEpoch::ZERO)?;

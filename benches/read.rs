@@ -90,7 +90,7 @@ impl Data {
 
     fn open(&self, mode: ReadMode) -> BenchResult<(LogDirectory, Arc<Log>)> {
         let now = SystemClock::new().now();
-        let directory = LogDirectory::options().seed(1).open(self.scratch.path().join("data"), now)?;
+        let directory = LogDirectory::options().seed(1).open(self.scratch.path().join("data"))?;
         let config =
             LogConfig::new().durability(Durability::Os).read_mode(mode).segment_bytes(Self::SEGMENT_BYTES as u64);
         let log = directory.open_log(&TopicPartition::new("bench", 0)?, None, config, now)?;

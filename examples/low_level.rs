@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(directory.open_log(&TopicPartition::new("orders", 0)?, None, config, clock.now())?)
     };
 
-    let directory = LogDirectory::options().storage(storage.clone()).open("/data", clock.now())?;
+    let directory = LogDirectory::options().storage(storage.clone()).open("/data")?;
     let log = log_of(&directory)?;
     write_plain(&log, &clock)?;
     write_transaction(&log, &clock)?;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tear(&storage, &file, end)?;
 
     println!("\nafter a crash");
-    let directory = LogDirectory::options().storage(storage).open("/data", clock.now())?;
+    let directory = LogDirectory::options().storage(storage).open("/data")?;
     let log = log_of(&directory)?;
     let report = log.recovery_report();
     println!("  clean: {}, scanned {} bytes", report.was_clean, report.scanned_bytes);

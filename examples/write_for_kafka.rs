@@ -34,7 +34,7 @@ fn main() -> Outcome {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: write_for_kafka DIR")?;
     remove_earlier_run(&folder)?;
     let clock = ManualClock::new();
-    let open = || LogDirectory::options().cluster_id(CLUSTER_ID).seed(1).open(&folder, clock.now());
+    let open = || LogDirectory::options().cluster_id(CLUSTER_ID).seed(1).open(&folder);
 
     // The first owner dies: nothing is closed, and half a batch stands behind the end of one log.
     let directory = open()?;

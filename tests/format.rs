@@ -74,8 +74,7 @@ impl Home {
     fn new(config: LogConfig) -> Home {
         let storage = MemStorage::new();
         let options = LogDirectory::options().storage(storage.clone()).seed(1);
-        let directory =
-            options.cluster_id("a cluster").node_id(BrokerId::new(3).unwrap()).open("/data", now()).unwrap();
+        let directory = options.cluster_id("a cluster").node_id(BrokerId::new(3).unwrap()).open("/data").unwrap();
         let log = directory.open_log(&tp(), Some(TOPIC_ID), config, now()).unwrap();
         log.begin_epoch(LeaderEpoch::ZERO).unwrap();
         Home { storage, directory, log }

@@ -93,7 +93,7 @@ impl Log {
     /// # use logstead::{log::*, config::LogConfig, types::*, record::*, storage::MemStorage};
     /// # use logstead::time::{Clock, ManualClock};
     /// # let clock = ManualClock::new();
-    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data")?;
     /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
     /// # log.begin_epoch(LeaderEpoch::ZERO)?;
     /// # let mut builder = BatchBuilder::new(BatchOptions::default());
@@ -505,7 +505,7 @@ mod tests {
     /// A log in segments of 64 KiB, all but the newest sealed; `sizes` are those of the values, three to a batch.
     fn log_of(mode: ReadMode, sizes: impl Iterator<Item = usize>) -> (LogDirectory, Arc<Log>) {
         let now = ManualClock::new().now();
-        let directory = LogDirectory::options().seed(1).storage(MemStorage::new()).open("/data", now).unwrap();
+        let directory = LogDirectory::options().seed(1).storage(MemStorage::new()).open("/data").unwrap();
         let config = LogConfig::new().segment_bytes(64 << 10).read_mode(mode);
         let log = directory.open_log(&TopicPartition::new("orders", 0).unwrap(), None, config, now).unwrap();
         log.begin_epoch(LeaderEpoch::ZERO).unwrap();

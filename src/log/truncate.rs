@@ -52,7 +52,7 @@ impl Log {
     /// # use logstead::{log::LogDirectory, config::LogConfig, types::*, record::*, storage::MemStorage};
     /// # use logstead::time::{Clock, ManualClock};
     /// # let clock = ManualClock::new();
-    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data")?;
     /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
     /// # log.begin_epoch(LeaderEpoch::ZERO)?;
     /// for value in [b"one", b"two"] {

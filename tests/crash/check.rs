@@ -147,7 +147,7 @@ fn read_all(log: &Log) -> Checked<Vec<Batch>> {
 /// Opens the folder and every log that may exist in it, and checks them.
 pub(crate) fn open_all(disk: &MemStorage, script: &Script, expected: &[Expected], keep: Keep) -> Checked<Opened> {
     let clock = ManualClock::new();
-    let directory = open_directory(Disk::honest(disk), &clock).map_err(|error| format!("cannot open: {error}"))?;
+    let directory = open_directory(Disk::honest(disk)).map_err(|error| format!("cannot open: {error}"))?;
     directory_report(&directory)?;
     let mut opened = Opened { directory, clock, logs: BTreeMap::new(), expected: expected.to_vec() };
     for (index, owed) in expected.iter().enumerate().filter(|(_, owed)| owed.was_opened) {

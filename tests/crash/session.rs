@@ -97,8 +97,8 @@ pub(crate) fn partition(log: usize) -> TopicPartition {
     TopicPartition::new("crash", i32::try_from(log).unwrap()).unwrap()
 }
 
-pub(crate) fn open_directory(disk: Disk, clock: &ManualClock) -> Result<LogDirectory> {
-    LogDirectory::options().storage(disk).seed(7).open("/data", clock.now())
+pub(crate) fn open_directory(disk: Disk) -> Result<LogDirectory> {
+    LogDirectory::options().storage(disk).seed(7).open("/data")
 }
 
 pub(crate) fn offset(raw: i64) -> Offset {
@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
         match step {
             Step::OpenDirectory => {
                 let disk = Disk { inner: self.disk.clone(), lie: self.lie };
-                let directory = open_directory(disk, &self.clock)?;
+                let directory = open_directory(disk)?;
                 check::directory_report(&directory)?;
                 self.directory = Some(directory);
             }

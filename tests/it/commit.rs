@@ -12,7 +12,7 @@ use crate::support::{all_bytes, batch_of, now};
 #[test]
 fn every_thread_finds_its_record_durable_on_whatever_log_it_wrote() {
     let folder = tempfile::tempdir().unwrap();
-    let directory = LogDirectory::options().seed(1).open(folder.path(), now()).unwrap();
+    let directory = LogDirectory::options().seed(1).open(folder.path()).unwrap();
     let logs: Vec<_> = (0..3)
         .map(|partition| {
             let tp = TopicPartition::new("orders", partition).unwrap();

@@ -59,7 +59,7 @@ fn a_topic_that_was_created_again_does_not_get_the_old_ones_records() {
     let home = Home::leading(LogConfig::new());
     let old = home.log.topic_id();
     let (storage, config) = home.close();
-    let directory = LogDirectory::options().storage(storage).open(FOLDER, now()).unwrap();
+    let directory = LogDirectory::options().storage(storage).open(FOLDER).unwrap();
     let new = TopicId::from_bytes([9; 16]);
     let refused = directory.open_log(&tp(), Some(new), config, now());
     let Err(Error::InconsistentTopicId { expected, found, .. }) = refused else { panic!("{refused:?}") };
@@ -70,12 +70,12 @@ fn a_topic_that_was_created_again_does_not_get_the_old_ones_records() {
 fn another_cluster_or_node_is_refused() {
     let storage = MemStorage::new();
     let options = || LogDirectory::options().storage(storage.clone());
-    options().cluster_id("ours").node_id(BrokerId::new(3).unwrap()).open(FOLDER, now()).unwrap().close().unwrap();
-    let refused = options().cluster_id("theirs").open(FOLDER, now());
+    options().cluster_id("ours").node_id(BrokerId::new(3).unwrap()).open(FOLDER).unwrap().close().unwrap();
+    let refused = options().cluster_id("theirs").open(FOLDER);
     assert!(matches!(refused, Err(Error::InconsistentIdentity { field: "cluster.id", .. })), "{refused:?}");
-    let refused = options().node_id(BrokerId::new(4).unwrap()).open(FOLDER, now());
+    let refused = options().node_id(BrokerId::new(4).unwrap()).open(FOLDER);
     assert!(matches!(refused, Err(Error::InconsistentIdentity { field: "node.id", .. })), "{refused:?}");
-    assert_eq!(options().open(FOLDER, now()).unwrap().identity().node_id, BrokerId::new(3).unwrap());
+    assert_eq!(options().open(FOLDER).unwrap().identity().node_id, BrokerId::new(3).unwrap());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_newer_format_is_refused_and_the_folder_left_alone() {
     let names =
         || -> Vec<String> { storage.list(FOLDER.as_ref()).unwrap().into_iter().map(|entry| entry.name).collect() };
     let before = names();
-    let refused = LogDirectory::options().storage(storage.clone()).open(FOLDER, now());
+    let refused = LogDirectory::options().storage(storage.clone()).open(FOLDER);
     assert!(matches!(refused, Err(Error::UnsupportedFormat { found: 2, known: 1, .. })), "{refused:?}");
     assert_eq!(names(), before);
     assert_eq!(bytes_of(&storage, &in_folder("logstead.manifest")), newer.as_bytes());
@@ -127,7 +127,7 @@ fn a_partition_folder_that_is_gone_is_reported() {
         storage.remove(&folder.join(entry.name)).unwrap();
     }
     storage.remove_dir(&folder).unwrap();
-    let directory = LogDirectory::options().storage(storage).open(FOLDER, now()).unwrap();
+    let directory = LogDirectory::options().storage(storage).open(FOLDER).unwrap();
     assert_eq!(directory.report().missing_partitions, [tp()]);
 }
 
@@ -183,7 +183,7 @@ fn a_damaged_checkpoint_is_reported_and_not_needed() {
 fn damaged_identity_is_an_error_that_names_the_file() {
     let (storage, _) = Home::leading(LogConfig::new()).close();
     overwrite(&storage, &in_folder("meta.properties"), b"version=1\n");
-    let refused = LogDirectory::options().storage(storage).open(FOLDER, now());
+    let refused = LogDirectory::options().storage(storage).open(FOLDER);
     let Err(Error::Corrupt(corrupt)) = refused else { panic!("{refused:?}") };
     assert_eq!(corrupt.path, Some(in_folder("meta.properties")));
 }
@@ -219,7 +219,7 @@ fn a_folder_is_not_marked_clean_while_a_crashed_partition_was_not_opened() {
     home.append(1, b"value");
     let (storage, config) = (home.storage.clone(), home.log.config().clone());
     drop(home);
-    LogDirectory::options().storage(storage.clone()).open(FOLDER, now()).unwrap().close().unwrap();
+    LogDirectory::options().storage(storage.clone()).open(FOLDER).unwrap().close().unwrap();
     let home = Home::on(storage, config);
     assert!(!home.directory.report().was_clean);
 }

@@ -30,7 +30,7 @@ fn every_bad_value_of_a_configuration_is_named() {
 
 #[test]
 fn a_log_is_not_opened_with_a_bad_configuration() {
-    let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", now()).unwrap();
+    let directory = LogDirectory::options().storage(MemStorage::new()).open("/data").unwrap();
     let config = LogConfig::new().segment_bytes(1);
     let refused = directory.open_log(&TopicPartition::new("orders", 0).unwrap(), None, config, now());
     assert!(matches!(refused, Err(Error::InvalidConfig { .. })), "{refused:?}");
@@ -59,7 +59,7 @@ fn a_compressed_batch_shows_its_header_and_names_its_codec() {
 fn the_operating_systems_refusal_names_the_path() {
     let storage = MemStorage::new();
     storage.open("/data".as_ref(), OpenMode::CreateNew).unwrap();
-    let refused = LogDirectory::options().storage(storage).open("/data", now());
+    let refused = LogDirectory::options().storage(storage).open("/data");
     let Err(Error::Io { path, .. }) = &refused else { panic!("{refused:?}") };
     assert_eq!(path.as_path(), std::path::Path::new("/data"));
     assert_eq!(refused.unwrap_err().written(), Written::Maybe);

@@ -269,7 +269,7 @@ fn a_message_of_old_kafka_is_refused_and_left_alone() {
     let bytes = [&0_i64.to_be_bytes()[..], &size, &crc, &message].concat();
     let bytes = [bytes.clone(), bytes].concat();
     overwrite(&storage, &path, &bytes);
-    let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER, now()).unwrap();
+    let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER).unwrap();
     let refused = directory.open_log(&tp(), None, config, now());
     assert!(matches!(refused, Err(logstead::Error::InvalidRecord { .. })), "{refused:?}");
     assert_eq!(bytes_of(&storage, &path), bytes);

@@ -58,7 +58,7 @@ impl Home {
     }
 
     pub(crate) fn on(storage: MemStorage, config: LogConfig) -> Home {
-        let directory = LogDirectory::options().storage(storage.clone()).seed(1).open(FOLDER, now()).unwrap();
+        let directory = LogDirectory::options().storage(storage.clone()).seed(1).open(FOLDER).unwrap();
         let log = directory.open_log(&tp(), None, config, now()).unwrap();
         Home { storage, directory, log }
     }

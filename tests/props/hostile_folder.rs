@@ -80,7 +80,7 @@ fn abort(log: &Log, producer: i64) {
 /// A folder with several segments, aborted transactions and two epochs.
 fn build(closed: bool) -> Files {
     let storage = MemStorage::new();
-    let directory = LogDirectory::options().storage(storage.clone()).seed(7).open(FOLDER, now()).unwrap();
+    let directory = LogDirectory::options().storage(storage.clone()).seed(7).open(FOLDER).unwrap();
     let log = directory.open_log(&tp(), None, config(), now()).unwrap();
     log.begin_epoch(LeaderEpoch::ZERO).unwrap();
     for value in 0..5 {
@@ -141,7 +141,7 @@ fn expected(closed: bool) -> &'static Answers {
     static CLOSED: OnceLock<Answers> = OnceLock::new();
     static DROPPED: OnceLock<Answers> = OnceLock::new();
     let open = || {
-        let directory = LogDirectory::options().storage(storage_with(reference(closed))).open(FOLDER, now()).unwrap();
+        let directory = LogDirectory::options().storage(storage_with(reference(closed))).open(FOLDER).unwrap();
         answers(&directory.open_log(&tp(), None, config(), now()).unwrap())
     };
     if closed { CLOSED.get_or_init(open) } else { DROPPED.get_or_init(open) }
@@ -151,7 +151,7 @@ fn expected(closed: bool) -> &'static Answers {
 fn assert_unharmed(files: &Files, closed: bool, what: &str) {
     let storage = storage_with(files);
     for time in ["first", "second"] {
-        let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER, now());
+        let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER);
         let directory = directory.unwrap_or_else(|error| panic!("{what}: {time} open: {error}"));
         let log = directory.open_log(&tp(), None, config(), now());
         let log = log.unwrap_or_else(|error| panic!("{what}: {time} open: {error}"));
@@ -293,7 +293,7 @@ fn a_lost_or_damaged_mark_of_a_clean_stop_changes_nothing() {
 
 /// Opens and asks a log, whatever is wrong with it; what it gives out must be what was written.
 fn ask(files: &Files, originals: &[u8]) -> Result<()> {
-    let directory = LogDirectory::options().storage(storage_with(files)).open(FOLDER, now())?;
+    let directory = LogDirectory::options().storage(storage_with(files)).open(FOLDER)?;
     let log = directory.open_log(&tp(), None, config(), now())?;
     let (mut from, log_end) = (log.log_start_offset(), log.log_end_offset());
     let mut steps = 0;

@@ -201,7 +201,7 @@ impl World {
 
     fn open_directory(&mut self) {
         let options = LogDirectory::options().storage(self.storage.clone()).seed(1);
-        self.directory = Some(options.open("/data", self.clock.now()).unwrap());
+        self.directory = Some(options.open("/data").unwrap());
         assert_eq!(self.directory.as_ref().unwrap().report().foreign_file, None);
     }
 

@@ -22,7 +22,7 @@ use crate::log::{Log, NewLog, flush, partition_metadata};
 use crate::rng::Rng;
 use crate::storage::{DirEntry, EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish, read_file};
 use crate::sync::{Rank, RankedMutex};
-use crate::time::{Clock, Now, SystemClock};
+use crate::time::Now;
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
 
 use files::{FolderFiles, Loaded};
@@ -82,7 +82,7 @@ impl LogDirectory {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<LogDirectory> {
-        Self::options().open(path, SystemClock::new().now())
+        Self::options().open(path)
     }
 
     /// Options other than the defaults: another storage, a given identity, a fixed seed.
@@ -129,7 +129,7 @@ impl LogDirectory {
     /// # use logstead::{log::LogDirectory, config::LogConfig, types::*, storage::MemStorage};
     /// # use logstead::time::{Clock, ManualClock};
     /// # let clock = ManualClock::new();
-    /// let directory = LogDirectory::options().storage(MemStorage::new()).open("/data", clock.now())?;
+    /// let directory = LogDirectory::options().storage(MemStorage::new()).open("/data")?;
     /// let tp = TopicPartition::new("orders", 0)?;
     /// let log = directory.open_log(&tp, None, LogConfig::new(), clock.now())?;
     /// assert_eq!(log.log_end_offset(), Offset::ZERO);
@@ -224,8 +224,7 @@ impl LogDirectoryOptions {
     ///
     /// # Errors
     /// As [`LogDirectory::open`]; [`Error::InconsistentIdentity`] when the folder has other ids than those given.
-    pub fn open(self, path: impl AsRef<Path>, now: Now) -> Result<LogDirectory> {
-        let _ = now;
+    pub fn open(self, path: impl AsRef<Path>) -> Result<LogDirectory> {
         let mut rng = self.seed.map_or_else(Rng::from_entropy, Rng::from_seed);
         let expected = files::Expected { node_id: self.node_id, cluster_id: self.cluster_id };
         let (files, loaded, lock) = files::open(self.storage, path.as_ref(), &expected, &mut rng)?;

@@ -119,7 +119,7 @@ pub(crate) fn write_folder() -> TempDir {
     let clock = ManualClock::new();
     clock.set_wall(Timestamp::from_millis(5000));
     let options = LogDirectory::options().node_id(BrokerId::new(3).unwrap()).cluster_id("the-cluster").seed(1);
-    let directory = options.open(folder.path(), clock.now()).unwrap();
+    let directory = options.open(folder.path()).unwrap();
     // A log that is dropped before the folder is closed needs recovery.
     let _orders = write_orders(&directory, &clock);
     let tp = TopicPartition::new("stamped", 0).unwrap();
