@@ -209,3 +209,36 @@ impl BatchScanner {
         start.and_then(|start| self.window.get(start..)?.get(..len)).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{MemStorage, OpenMode, Storage};
+
+    fn scan(bytes: &[u8]) -> Error {
+        let file = MemStorage::new().open("/0.log".as_ref(), OpenMode::Create).unwrap();
+        file.write_all_at(0, bytes).unwrap();
+        BatchScanner::new(file, 0, bytes.len() as u64).next_batch().unwrap_err()
+    }
+
+    /// Offset 0, size 60, checksum, magic, attributes and 54 bytes of key and value.
+    fn message(magic: u8) -> Vec<u8> {
+        let mut bytes = vec![0; 12 + 60];
+        bytes[11] = 60;
+        bytes[16] = magic;
+        let crc = crc32fast::hash(&bytes[16..]);
+        bytes[12..16].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn an_old_message_is_no_damage_but_torn_bytes_that_look_like_one_are() {
+        for magic in [0, 1] {
+            let mut bytes = message(magic);
+            assert!(matches!(scan(&bytes), Error::InvalidRecord { .. }));
+            bytes[40] ^= 1;
+            assert!(matches!(scan(&bytes), Error::Corrupt(_)));
+            assert!(matches!(scan(&bytes[..65]), Error::Corrupt(_)));
+        }
+    }
+}

@@ -255,3 +255,81 @@ impl WitnessWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::witness::decode_witness;
+    use crate::storage::{CrashModel, MemStorage, OpenMode, Storage, SyncMode, read_file};
+    use crate::types::TopicId;
+
+    const PATH: &str = "/witness";
+
+    fn witness(synced: u32) -> Witness {
+        Witness {
+            generation: 0,
+            tp: TopicPartition::new("t", 0).unwrap(),
+            topic_id: TopicId::from_bytes([1; 16]),
+            log_start: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            synced_offset: Offset::from(synced),
+            segment_base: Offset::ZERO,
+            synced_position: 0,
+            recovery_point: Offset::ZERO,
+            last_batch_crc: 0,
+            has_gaps: false,
+        }
+    }
+
+    fn write(writer: &mut WitnessWriter, synced: u32) {
+        let durable = writer.durable();
+        writer.write(witness(synced), durable).unwrap();
+    }
+
+    fn read(storage: &MemStorage) -> Option<u32> {
+        let bytes = read_file(storage, PATH.as_ref(), 1 << 20).unwrap().unwrap_or_default();
+        let slots = decode_witness(&bytes).0;
+        slots.first().map(|found| u32::try_from(found.witness.synced_offset.get()).unwrap())
+    }
+
+    fn writer(storage: &MemStorage) -> WitnessWriter {
+        let file = storage.open(PATH.as_ref(), OpenMode::Create).unwrap();
+        storage.sync_dir("/".as_ref()).unwrap();
+        WitnessWriter::new(file, 1, 0)
+    }
+
+    #[test]
+    fn no_power_cut_takes_back_a_synced_witness() {
+        let storage = MemStorage::new();
+        let mut writer = writer(&storage);
+        for synced in [7, 8, 9, 3] {
+            write(&mut writer, synced);
+        }
+        let (file, generation) = writer.hold();
+        file.sync(SyncMode::Data).unwrap();
+        writer.on_synced(generation);
+        writer.release().unwrap();
+        for synced in [4, 5, 6] {
+            write(&mut writer, synced);
+            for seed in 0..100 {
+                let found = read(&storage.crash_image(&CrashModel::Subset, seed));
+                assert!(found.is_some_and(|found| (3..=synced).contains(&found)), "{found:?}, seed {seed}");
+            }
+        }
+        assert_eq!(read(&storage), Some(6));
+    }
+
+    #[test]
+    fn what_is_written_during_a_sync_waits_for_its_end() {
+        let storage = MemStorage::new();
+        let mut writer = writer(&storage);
+        write(&mut writer, 1);
+        let (_file, generation) = writer.hold();
+        write(&mut writer, 2);
+        write(&mut writer, 3);
+        assert_eq!((read(&storage), writer.generation()), (Some(1), generation));
+        writer.on_synced(generation);
+        writer.release().unwrap();
+        assert_eq!(read(&storage), Some(3));
+    }
+}

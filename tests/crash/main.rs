@@ -1,7 +1,8 @@
 //! Crash tests of one partition's log: every place where a script can die, every kind of image of the disk, recovery
 //! itself included, and every call that can fail.
 //!
-//! Everything takes hours, so that a run is thinned out to a minute; `LOGSTEAD_CRASH_EFFORT=10` makes ten of it.
+//! Everything takes hours without optimisation, so that a run is thinned out to a minute of one core;
+//! `LOGSTEAD_CRASH_EFFORT=13` tries every image of every crash and every fault, 150 also every crash of every recovery.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -27,7 +28,12 @@ use session::Script;
 fn effort() -> Effort {
     let times = std::env::var("LOGSTEAD_CRASH_EFFORT").ok().and_then(|times| times.parse().ok()).unwrap_or(1u64);
     let one_of = |stride: u64| (stride / times.max(1)).max(1);
-    Effort { image_stride: one_of(13), recovery_stride: one_of(1999), fault_stride: one_of(7) }
+    Effort {
+        image_stride: one_of(11),
+        rehearsal_stride: one_of(13),
+        recovery_stride: one_of(149),
+        fault_stride: one_of(7),
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the counts are what a run of the rig is worth")]

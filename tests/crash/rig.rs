@@ -15,7 +15,9 @@ use crate::session::{OnError, Script, Session};
 pub(crate) struct Effort {
     /// Images of a script's crashes.
     pub(crate) image_stride: u64,
-    /// Crashes of recoveries.
+    /// Crashes whose recovery is crashed as well.
+    pub(crate) rehearsal_stride: u64,
+    /// Crashes of those recoveries.
     pub(crate) recovery_stride: u64,
     /// Failing calls.
     pub(crate) fault_stride: u64,
@@ -110,13 +112,14 @@ pub(crate) fn crash_everywhere(script: &Script, lie: Lie, effort: Effort) -> Res
     let mut stride = Stride::new(effort.image_stride);
     for index in 0..counts.calls {
         for point in [StopPoint::Before(index), StopPoint::After(index)] {
+            let images: Vec<_> = (0u64..).zip(&IMAGES).filter(|_| stride.takes()).collect();
+            if images.is_empty() {
+                continue;
+            }
             let (disk, expected) =
                 run(script, lie, Some(point)).map_err(|what| format!("{}: {point:?}: {what}", script.name))?;
             counts.crash_points += 1;
-            for (number, model) in (0u64..).zip(&IMAGES) {
-                if !stride.takes() {
-                    continue;
-                }
+            for (number, model) in images {
                 let seed = seed(point, number);
                 let image = disk.crash_image(model, seed);
                 counts.images += 1;
@@ -134,18 +137,21 @@ pub(crate) fn crash_everywhere(script: &Script, lie: Lie, effort: Effort) -> Res
 pub(crate) fn crash_recovery(script: &Script, effort: Effort) -> Result<Counts, String> {
     let mut counts = Counts::default();
     let calls = run(script, Lie::None, None)?.0.operation_count();
-    let mut stride = Stride::new(effort.recovery_stride);
+    let mut strides = (Stride::new(effort.rehearsal_stride), Stride::new(effort.recovery_stride));
     for index in 0..calls {
         let point = StopPoint::After(index);
-        let (disk, expected) = run(script, Lie::None, Some(point))?;
         for model in [CrashModel::Subset, CrashModel::KeepAll] {
+            if !strides.0.takes() {
+                continue;
+            }
+            let (disk, expected) = run(script, Lie::None, Some(point))?;
             let first = disk.crash_image(&model, seed(point, 9));
             let rehearsal = first.crash_image(&CrashModel::KeepAll, 0);
             open_all(&rehearsal, script, &expected, keep(&model))
                 .map_err(|what| format!("{}: {point:?} {model:?}: {what}", script.name))?;
             for inner in 0..rehearsal.operation_count() {
                 for inner_point in [StopPoint::Before(inner), StopPoint::After(inner)] {
-                    if !stride.takes() {
+                    if !strides.1.takes() {
                         continue;
                     }
                     counts.recovery_crash_points += 1;
