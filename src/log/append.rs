@@ -372,6 +372,8 @@ fn parse_replicated(bytes: &[u8]) -> Result<Vec<BatchHeader>> {
             let found = header.base_offset().get();
             return Err(Error::corrupt(position, Damage::Offset { expected, found }));
         }
+        // A marker that cannot be understood must not get into the log.
+        facts_of(&header, batch).map_err(at)?;
         expected = header.next_offset();
         position += batch.len() as u64;
         headers.push(header);

@@ -18,7 +18,7 @@ use crate::log::sealing::SealingSegment;
 use crate::log::segment::LogContext;
 use crate::log::state::{DurablePoint, LogState};
 use crate::storage::{StorageFile, SyncMode, publish};
-use crate::sync::{CommitLane, Flush};
+use crate::sync::{CommitLane, Flush, RankedMutex};
 use crate::types::Offset;
 
 /// Bytes appended after which a flush also writes what recovery needs to start from here.
@@ -37,8 +37,13 @@ pub struct FlushTicket {
     sync_names: Option<u64>,
     epochs: Option<(u64, Vec<u8>)>,
     epoch_file: Arc<EpochFile>,
+    gate: Arc<FlushGate>,
     checkpoint: Option<Checkpoint>,
 }
+
+/// The generation of the log whose flushes may still run; `None` once the log was closed. A token: whoever changes the log's
+/// files waits here for a flush that runs, and a flush that comes too late finds that it must not touch them.
+pub(crate) type FlushGate = RankedMutex<Option<u64>>;
 
 /// What recovery needs in order to start at the flushed offset.
 #[derive(Debug)]
@@ -53,11 +58,16 @@ impl FlushTicket {
         self.upto
     }
 
-    /// Blocks until everything is durable. Holds no lock of the log.
+    /// Blocks until everything is durable. Holds no lock that an append or a read waits for. After a truncation, or the
+    /// log's close, it does nothing: what it was to make durable is gone, or durable already.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::OutOfSpace`]; give it to [`Log::complete_flush`].
     pub fn run(&self) -> Result<()> {
+        let gate = self.gate.lock();
+        if *gate != Some(self.generation) {
+            return Ok(());
+        }
         let storage = &*self.context.storage;
         // In log order: a later segment must not be durable while an earlier one is not.
         for sealing in &self.sealing {
@@ -169,6 +179,7 @@ impl Log {
             sync_names: (state.names_created > state.names_synced).then_some(state.names_created),
             epochs: self.epoch_file.is_behind(state.epochs_version).then(|| state.encoded_epochs()),
             epoch_file: Arc::clone(&self.epoch_file),
+            gate: Arc::clone(&self.flush_gate),
             checkpoint,
         }
     }

@@ -5,7 +5,7 @@
 //! record. Kafka's counterparts: `LogManager`, `UnifiedLog`, `LocalLog`.
 //!
 //! Lock ranks of a log, in the order in which they are taken: `LogMaintenance` (a token: truncation, epoch changes,
-//! deletion), `LogSealing` (a token), `LogState` (appends), `SegmentIndex`, `LogPublished` (what readers see).
+//! deletion), `LogFlush` (a token), `LogSealing` (a token), `LogState` (appends), `SegmentIndex`, `LogPublished` (what readers see).
 //!
 //! [S]: crate
 
@@ -47,6 +47,7 @@ use crate::config::LogConfig;
 use crate::error::{Error, Result};
 use crate::log::directory::{DirectoryCore, PartitionFacts};
 use crate::log::epoch_file::EpochFile;
+use crate::log::flush::FlushGate;
 use crate::log::recovery::{Known, Opened};
 use crate::log::segment::LogContext;
 use crate::log::slice::BufferPool;
@@ -92,6 +93,7 @@ pub struct Log {
     pool: Arc<BufferPool>,
     lane: CommitLane,
     epoch_file: Arc<EpochFile>,
+    flush_gate: Arc<FlushGate>,
     maintenance: RankedMutex<()>,
     state: RankedMutex<LogState>,
     published: RankedMutex<Published>,
@@ -221,11 +223,20 @@ impl Log {
             state.leader_epoch = None;
             state.encoded_epochs()
         };
-        self.epoch_file.write(&self.context, version, &bytes)?;
+        self.write_epochs(version, &bytes)?;
         let mut state = self.state.lock();
         state.leader_epoch = Some(epoch);
         *self.published.lock() = state.publish();
         Ok(())
+    }
+
+    /// Publishes the epoch history. A failure leaves names of the folder in doubt, unless it was a want of space.
+    fn write_epochs(&self, version: u64, bytes: &[u8]) -> Result<()> {
+        self.epoch_file.write(&self.context, version, bytes).inspect_err(|error| {
+            if !matches!(error, Error::OutOfSpace { .. }) {
+                self.state.lock().go_offline(error);
+            }
+        })
     }
 
     /// Stops leading: appends as leader are refused until the next [`begin_epoch`](Self::begin_epoch).
@@ -287,21 +298,21 @@ impl Log {
     /// As [`flush`](Self::flush). A log that is offline is closed as it is.
     pub fn close(&self) -> Result<()> {
         let _token = self.maintenance.lock();
-        {
+        let is_online = {
             let mut state = self.state.lock();
             match &state.availability {
                 Availability::Closed => return Ok(()),
-                Availability::Offline(_) => {
-                    state.availability = Availability::Closed;
-                    return Ok(());
-                }
+                Availability::Offline(_) => false,
                 // From here on nothing is appended that the last flush would miss.
                 Availability::Open | Availability::Changing(_) => {
                     state.availability = Availability::Changing("the log is being closed");
+                    true
                 }
             }
-        }
-        let finished = self.finish();
+        };
+        let finished = if is_online { self.finish() } else { Ok(()) };
+        // A flush that was begun before and has not run yet must leave the folder alone from here on.
+        *self.flush_gate.lock() = None;
         self.state.lock().availability = Availability::Closed;
         finished
     }
@@ -371,6 +382,7 @@ impl Log {
             directory,
             pool,
             epoch_file,
+            flush_gate: Arc::new(RankedMutex::new(Rank::LogFlush, Some(0))),
         })
     }
 
@@ -388,6 +400,11 @@ impl Log {
     /// The witness file was synced after this generation was written.
     fn on_witness_synced(&self, generation: u64) {
         self.state.lock().witness.on_synced(generation);
+    }
+
+    /// Whether opening the log found damage.
+    fn is_damaged(&self) -> bool {
+        !self.report.damage.is_empty()
     }
 
     /// What the checkpoint files say of this log.

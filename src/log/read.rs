@@ -142,6 +142,11 @@ impl Log {
         limits: ReadLimits,
         hint: Option<(Offset, u64)>,
     ) -> Result<LogSlice> {
+        let damage = known_damage(view, from).filter(|_| from >= view.log_start);
+        if let Some(damage) = damage {
+            // Asked first: damage at the log's end reaches past what is left of it.
+            return Err(Error::Corrupt(Box::new(damage.clone())));
+        }
         if from < view.log_start || from > view.log_end {
             let tp = self.context.tp.clone();
             return Err(Error::OffsetOutOfRange { tp, requested: from, start: view.log_start, end: view.log_end });
@@ -154,9 +159,6 @@ impl Log {
         let nothing = |next_offset| LogSlice::empty(position_of(view, from, next_offset, from, 0));
         if from >= upper {
             return Ok(nothing(from));
-        }
-        if let Some(damage) = known_damage(view, from) {
-            return Err(Error::Corrupt(Box::new(damage.clone())));
         }
         if let Some(located) = locate_by_hint(view, from, hint) {
             let (bytes, start) = self.fetch(&located, limits)?;

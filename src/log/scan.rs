@@ -12,6 +12,8 @@ use crate::types::Offset;
 
 /// Bytes read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
+/// How often the bytes behind damage may be covered by checksums of would-be batches before a search gives up.
+const EFFORT_MAX: u64 = 16;
 /// Where the magic byte stands in a batch: the cheapest test of a candidate.
 const MAGIC_AT: usize = 16;
 
@@ -36,6 +38,7 @@ pub struct BatchScanner {
     end: u64,
     window: Vec<u8>,
     window_start: u64,
+    gave_up: bool,
 }
 
 /// One intact batch of a segment file.
@@ -52,7 +55,7 @@ pub struct ScannedBatch<'a> {
 impl BatchScanner {
     /// Scans `[position, end)` of the file; `position` must be the start of a batch.
     pub fn new(file: Arc<dyn StorageFile>, position: u64, end: u64) -> BatchScanner {
-        BatchScanner { file, position, end, window: Vec::new(), window_start: position }
+        BatchScanner { file, position, end, window: Vec::new(), window_start: position, gave_up: false }
     }
 
     /// Where the next batch starts.
@@ -105,12 +108,14 @@ impl BatchScanner {
     }
 
     /// Moves to the next intact batch behind damage whose base offset lies in `[lowest, limit)`; `false`, and the
-    /// position at the end, when there is none. Looks at every byte, since a damaged length tells nothing.
+    /// position at the end, when there is none. Looks at every byte, since a damaged length tells nothing. Bytes made to
+    /// look like batch headers can make that long: after a bounded effort it gives up, and [`gave_up`](Self::gave_up) says so.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read.
     pub fn skip_damage(&mut self, lowest: Offset, limit: Offset) -> Result<bool> {
         let mut position = self.position + 1;
+        let mut effort = self.end.saturating_sub(position).saturating_mul(EFFORT_MAX);
         while position + BATCH_HEADER_LEN as u64 <= self.end {
             let len = self.fill(position, BATCH_HEADER_LEN)?;
             let candidates = len.saturating_sub(BATCH_HEADER_LEN - 1);
@@ -126,7 +131,13 @@ impl BatchScanner {
                 position += candidates as u64;
                 continue;
             };
+            let claimed = window.get(at..).and_then(|bytes| BatchHeader::parse(bytes).ok());
+            effort = effort.saturating_sub(claimed.map_or(0, |header| header.size_in_bytes()) as u64);
             position += at as u64;
+            if effort == 0 {
+                self.gave_up = true;
+                break;
+            }
             if self.batch_size_at(position)?.is_ok() {
                 self.position = position;
                 return Ok(true);
@@ -135,6 +146,11 @@ impl BatchScanner {
         }
         self.position = self.end;
         Ok(false)
+    }
+
+    /// Whether a search for intact batches ended before the end of the file: some may have been missed.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// The header and size of the intact batch at `position`, with all of it in the window; the inner error is damage,

@@ -236,10 +236,10 @@ impl WitnessWriter {
         self.file.write_all_at(position, &witness.to_block()).in_doubt_context("write the witness", self.file.path())
     }
 
-    /// The file and the generation in it, for a sync during which nothing is written.
-    pub(crate) fn hold(&mut self) -> (Arc<dyn StorageFile>, u64) {
+    /// The generation in the file, for a sync during which nothing is written.
+    pub(crate) fn hold(&mut self) -> u64 {
         self.is_held = true;
-        (Arc::clone(&self.file), self.generation)
+        self.generation
     }
 
     /// The sync is over, well or not: writes what has waited for it.
@@ -305,8 +305,8 @@ mod tests {
         for synced in [7, 8, 9, 3] {
             write(&mut writer, synced);
         }
-        let (file, generation) = writer.hold();
-        file.sync(SyncMode::Data).unwrap();
+        let generation = writer.hold();
+        writer.file.sync(SyncMode::Data).unwrap();
         writer.on_synced(generation);
         writer.release().unwrap();
         for synced in [4, 5, 6] {
@@ -324,7 +324,7 @@ mod tests {
         let storage = MemStorage::new();
         let mut writer = writer(&storage);
         write(&mut writer, 1);
-        let (_file, generation) = writer.hold();
+        let generation = writer.hold();
         write(&mut writer, 2);
         write(&mut writer, 3);
         assert_eq!((read(&storage), writer.generation()), (Some(1), generation));

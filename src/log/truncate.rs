@@ -158,8 +158,8 @@ impl Log {
     /// Makes what the witness says of this log durable, so that no power cut brings back what it said before. What others
     /// have to say meanwhile waits, since a torn write would spoil the copy that is being synced.
     pub(crate) fn sync_witness(&self) -> Result<()> {
-        let (file, generation) = self.state.lock().witness.hold();
-        let synced = file.sync(SyncMode::Data).in_doubt_context("sync", file.path());
+        let generation = self.state.lock().witness.hold();
+        let synced = self.directory.sync_witness();
         let mut state = self.state.lock();
         if synced.is_ok() {
             state.witness.on_synced(generation);
@@ -187,7 +187,7 @@ impl Log {
             *self.published.lock() = state.publish();
             state.encoded_epochs()
         };
-        self.epoch_file.write(&self.context, version, &bytes)?;
+        self.write_epochs(version, &bytes)?;
         Ok(Truncated { log_end, lowered_high_watermark: None })
     }
 
@@ -252,6 +252,7 @@ impl Log {
         let producers = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
         // Snapshots of what was cut must not come back either, when the log has grown past them again.
         self.sync_folder()?;
+        let mut gate = self.flush_gate.lock();
         let mut state = self.state.lock();
         state.producers = producers;
         let high_watermark = state.high_watermark;
@@ -260,21 +261,25 @@ impl Log {
         state.names_synced = state.names_created;
         state.active = active;
         state.segments = segments;
-        // Tickets taken before and during the cut count for nothing.
+        // Readers that began during the cut look again.
         state.generation += 1;
+        *gate = Some(state.generation);
         *self.published.lock() = state.publish();
         let (version, bytes) = state.encoded_epochs();
-        drop(state);
-        self.epoch_file.write(&self.context, version, &bytes)?;
+        drop((state, gate));
+        self.write_epochs(version, &bytes)?;
         Ok(Truncated { log_end: cut.log_end, lowered_high_watermark })
     }
 
     /// Takes back every claim about what is about to be cut, durably, and hides it from readers.
     fn lower_claims(&self, cut: &Cut, log_start: Offset) -> Result<Option<Offset>> {
         let (claims, lowered) = {
+            // Waits for a flush that runs; one that was begun and has not run yet does nothing any more.
+            let mut gate = self.flush_gate.lock();
             let mut state = self.state.lock();
             let log_end = cut.log_end;
             state.generation += 1;
+            *gate = Some(state.generation);
             state.leader_epoch = None;
             state.synced = match &cut.cut {
                 Some(_) => state.synced.min(log_end),

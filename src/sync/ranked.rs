@@ -19,7 +19,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     /// Serialises the maintenance of one log. A token rather than a lock: alone among all it may be held across a sync.
-    LogMaintenance = 50,
+    LogMaintenance = 48,
+    /// Runs the flushes of one log, one at a time. A token as well.
+    LogFlush = 50,
     /// Finishes one segment, or writes one log's epoch file. A token as well.
     LogSealing = 51,
     /// Serialises writing the checkpoint files of one data folder. A token as well.

@@ -109,6 +109,10 @@ fn epoch(raw: i32) -> LeaderEpoch {
     LeaderEpoch::new(raw).unwrap()
 }
 
+fn is_witness_failure(error: &Error) -> bool {
+    matches!(error, Error::Io { operation: "sync", path, .. } if path.ends_with("logstead.witness"))
+}
+
 impl<'a> Session<'a> {
     pub(crate) fn new(script: &'a Script, disk: MemStorage, lie: Lie, on_error: OnError) -> Session<'a> {
         Session {
@@ -148,6 +152,26 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Gives the folder up and opens it and its logs again.
+    fn own_anew(&mut self) -> std::result::Result<(), String> {
+        let not_repaired = |failure: Failure| format!("not repaired: {failure:?}");
+        let opened: Vec<usize> = (0..self.script.logs).filter(|log| self.expected[*log].was_opened).collect();
+        let led: BTreeMap<usize, i32> =
+            self.logs.iter().filter_map(|(log, open)| Some((*log, open.leader_epoch()?.get()))).collect();
+        self.logs.clear();
+        self.directory = None;
+        self.step(&Step::OpenDirectory).map_err(not_repaired)?;
+        for log in opened {
+            self.step(&Step::Open(log)).map_err(not_repaired)?;
+            let epochs = self.logs[&log].epochs();
+            let latest = epochs.latest().map(|latest| latest.epoch.get());
+            if let Some(epoch) = led.get(&log).copied().or(latest) {
+                self.step(&Step::Lead(log, epoch)).map_err(not_repaired)?;
+            }
+        }
+        Ok(())
+    }
+
     /// After a failure: opens again what is closed or offline, as its owner would.
     fn repair(&mut self, step: &Step) -> std::result::Result<(), String> {
         if self.directory.is_none() {
@@ -163,7 +187,12 @@ impl<'a> Session<'a> {
             .collect();
         for log in offline {
             let led = self.logs.remove(&log).and_then(|log| log.leader_epoch());
-            self.step(&Step::Open(log)).map_err(|failure| format!("not repaired: {failure:?}"))?;
+            match self.step(&Step::Open(log)) {
+                Ok(()) => {}
+                // The witness, which all logs share, is in doubt: only a new owner of the folder writes it anew.
+                Err(Failure::Error(error)) if is_witness_failure(&error) => return self.own_anew(),
+                Err(failure) => return Err(format!("not repaired: {failure:?}")),
+            }
             if let Some(epoch) = led {
                 self.step(&Step::Lead(log, epoch.get())).map_err(|failure| format!("not repaired: {failure:?}"))?;
             }

@@ -129,7 +129,8 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
     })
 }
 
-/// The manifest; `None` when there is none or it is damaged, in which case nobody vouches for the folder.
+/// The manifest; `None` when there is none. A damaged one was ours all the same: it says nothing, and vouches for what it
+/// cannot name any more, unless the mark of a clean shutdown shows another owner.
 fn read_manifest(storage: &dyn Storage, folder: &Path) -> Result<Option<Manifest>> {
     let path = file_in(folder, MANIFEST_FILE);
     let Some(bytes) = read_file(storage, &path, TEXT_BYTES_MAX)? else { return Ok(None) };
@@ -137,7 +138,12 @@ fn read_manifest(storage: &dyn Storage, folder: &Path) -> Result<Option<Manifest
     if let Some(found) = newer {
         return Err(Error::UnsupportedFormat { path, found, known: FORMAT });
     }
-    Ok(Manifest::from_bytes(&bytes).ok())
+    if let Ok(manifest) = Manifest::from_bytes(&bytes) {
+        return Ok(Some(manifest));
+    }
+    let mut damaged = Manifest::default();
+    damaged.files.insert(CLEAN_FILE.to_owned(), vec![None, Some(FileSum::of(&clean_shutdown::encode(None)))]);
+    Ok(Some(damaged))
 }
 
 /// Reads `meta.properties`, or writes it for a folder that is new or lost it.
@@ -150,7 +156,7 @@ fn settle_identity(
 ) -> Result<FolderIdentity> {
     let path = file_in(folder, IDENTITY_FILE);
     let Some(bytes) = read_file(storage, &path, TEXT_BYTES_MAX)?.filter(|bytes| !bytes.is_empty()) else {
-        let known_cluster = manifest.map(|manifest| manifest.cluster_id.clone());
+        let known_cluster = manifest.map(|manifest| manifest.cluster_id.clone()).filter(|id| !id.is_empty());
         let identity = FolderIdentity {
             cluster_id: known_cluster
                 .or_else(|| expected.cluster_id.clone())
@@ -231,14 +237,20 @@ impl FolderFiles {
         read_file(&*self.storage, &file_in(&self.path, name), TEXT_BYTES_MAX)
     }
 
-    fn state_of(&self, name: &str) -> Option<FileSum> {
-        self.read_text(name).ok().flatten().map(|bytes| FileSum::of(&bytes))
+    fn state_of(&self, name: &str) -> Result<Option<FileSum>> {
+        Ok(self.read_text(name)?.map(|bytes| FileSum::of(&bytes)))
+    }
+
+    /// The present state of every file that a broker would have changed.
+    fn states(&self) -> Result<BTreeMap<&'static str, Option<FileSum>>> {
+        PROOFS.into_iter().map(|name| Ok((name, self.state_of(name)?))).collect()
     }
 
     /// The manifest, if nobody else has owned the folder since it was written.
     fn check_owner(&self, manifest: Option<Manifest>, report: &mut DirectoryReport) -> Result<Option<Manifest>> {
         let Some(manifest) = manifest else { return Ok(None) };
-        if let Some(name) = manifest.first_foreign_file(|name| self.state_of(name)) {
+        let states = self.states()?;
+        if let Some(name) = manifest.first_foreign_file(|name| states.get(name).copied().flatten()) {
             report.foreign_file = Some(name.to_owned());
             return Ok(None);
         }
@@ -323,8 +335,8 @@ impl FolderFiles {
             directory_id: self.identity.directory_id,
             ..Manifest::default()
         };
-        for name in PROOFS {
-            let mut states = vec![self.state_of(name)];
+        for (name, present) in self.states()? {
+            let mut states = vec![present];
             states.extend(next.get(name));
             if name == CLEAN_FILE {
                 states.extend([None, Some(FileSum::of(&clean_shutdown::encode(None)))]);

@@ -236,6 +236,7 @@ impl LogDirectoryOptions {
             partitions,
             unrecovered,
             next_slot,
+            witness_failure: None,
             rng,
             lock: Some(lock),
             closed: false,
@@ -272,6 +273,8 @@ struct DirectoryState {
     /// Partitions that nobody has recovered since the last unclean stop.
     unrecovered: BTreeSet<TopicPartition>,
     next_slot: u32,
+    /// The first failed sync of the witness.
+    witness_failure: Option<Error>,
     rng: Rng,
     lock: Option<Box<dyn LockGuard>>,
     closed: bool,
@@ -323,6 +326,16 @@ impl DirectoryCore {
         Ok(())
     }
 
+    /// Makes the witness durable. After a failure every unsynced word in it is in doubt for ever, so that no later sync
+    /// counts: the folder is not marked clean any more, and the next owner writes the witness anew.
+    pub(crate) fn sync_witness(&self) -> Result<()> {
+        if let Some(error) = &self.state.lock().witness_failure {
+            return Err(error.clone());
+        }
+        let synced = self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path());
+        synced.inspect_err(|error| self.state.lock().witness_failure = Some(error.clone()))
+    }
+
     fn begin_opening(&self, tp: &TopicPartition) -> Result<()> {
         let mut state = self.state.lock();
         let refused = |state| Err(Error::InvalidState { operation: "open a log", state });
@@ -358,7 +371,7 @@ impl DirectoryCore {
         };
         if self.was_used(tp) {
             // The slot was written since the folder was opened; it must be durable before it is built upon.
-            self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
+            self.sync_witness()?;
         }
         let stored = files::read_slot(&self.witness_file, slot)?;
         let is_new_slot = stored.is_none();
@@ -387,10 +400,13 @@ impl DirectoryCore {
         if is_new_slot {
             // The slot's first block: from here on the witness must know the partition even after a power cut.
             let generation = log.witness_generation();
-            self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
+            self.sync_witness()?;
             log.on_witness_synced(generation);
         }
-        self.state.lock().partitions.entry(tp.clone()).or_default().topic_id = Some(topic_id);
+        if !log.is_damaged() {
+            // What somebody else left damaged stays somebody else's, to be checked in full each time.
+            self.state.lock().partitions.entry(tp.clone()).or_default().topic_id = Some(topic_id);
+        }
         Ok(Arc::new(log))
     }
 
@@ -457,7 +473,9 @@ impl DirectoryCore {
         let _token = self.writing.lock();
         let logs = self.open_logs();
         let all_sound = logs.iter().all(|log| log.is_sound());
-        let updates: Vec<_> = logs.iter().map(|log| (log.topic_partition().clone(), log.facts())).collect();
+        // Of a damaged log the files must go on saying what was promised, or the damage would pass for a torn tail.
+        let intact = logs.iter().filter(|log| !log.is_damaged());
+        let updates: Vec<_> = intact.map(|log| (log.topic_partition().clone(), log.facts())).collect();
         let (partitions, is_complete) = {
             let mut state = self.state.lock();
             for (tp, fresh) in updates {
@@ -469,7 +487,7 @@ impl DirectoryCore {
             (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
         };
         let generations: Vec<_> = logs.iter().map(|log| log.witness_generation()).collect();
-        self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path())?;
+        self.sync_witness()?;
         for (log, generation) in logs.iter().zip(generations) {
             log.on_witness_synced(generation);
         }

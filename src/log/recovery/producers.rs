@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::log::append::facts_of;
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
@@ -104,20 +104,33 @@ fn replay(
         let mut aborted: Vec<_> = stored.iter().copied().take_while(|entry| entry.last_offset < from).collect();
         let start = segment.index_floor(from)?.map_or(0, |entry| entry.position);
         let mut scanner = BatchScanner::new(segment.file()?, start, bounds.len);
-        // Damage ends the replay of a segment: what it says of producers cannot be known.
+        let mut expected = segment.base_offset();
         loop {
             let batch = match scanner.next_batch() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => break,
-                Err(_) => {
+                Err(Error::Corrupt(_) | Error::InvalidRecord { .. }) => {
+                    // What damage says of producers cannot be known; what stands behind it can.
                     is_intact = false;
-                    break;
+                    scanner.skip_damage(expected, bounds.next_offset)?;
+                    continue;
                 }
+                Err(other) => return Err(other),
             };
-            if !range.contains(&batch.header.base_offset()) {
-                continue;
+            expected = batch.header.next_offset();
+            if range.contains(&batch.header.base_offset()) {
+                aborted.extend(observe(&mut states, &batch));
             }
-            aborted.extend(observe(&mut states, &batch)?);
+        }
+        if !is_intact {
+            // The index may know of markers, and of beginnings, that the damage hides: nothing of it is taken back.
+            let unseen =
+                stored.iter().filter(|entry| !aborted.iter().any(|seen| seen.last_offset == entry.last_offset));
+            let unseen: Vec<_> = unseen.copied().collect();
+            aborted.extend(unseen);
+            aborted.sort_by_key(|entry| entry.last_offset);
+            segment.set_aborted(aborted);
+            continue;
         }
         let is_in_doubt = indexes == TransactionIndexes::InDoubt && !stored.is_empty();
         if is_in_doubt || aborted != stored || has_ragged_end(context, segment, aborted.len())? {
@@ -128,10 +141,11 @@ fn replay(
     Ok(states)
 }
 
-/// Takes note of one batch; the transaction that it aborts, if it does.
-fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Result<Option<AbortedTransaction>> {
-    let Some(facts) = facts_of(&batch.header, batch.bytes)? else { return Ok(None) };
-    let Some(completed) = states.update(&facts) else { return Ok(None) };
+/// Takes note of one batch; the transaction that it aborts, if it does. A control batch that makes no sense, although its
+/// checksum is good, says nothing of producers.
+fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Option<AbortedTransaction> {
+    let facts = facts_of(&batch.header, batch.bytes).ok().flatten()?;
+    let completed = states.update(&facts)?;
     let aborted = completed.aborted.then(|| AbortedTransaction {
         producer_id: completed.producer_id,
         first_offset: completed.first_offset,
@@ -139,7 +153,7 @@ fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Result<Opti
         last_stable_offset: states.last_stable_offset_after(&completed),
     });
     states.complete(&completed);
-    Ok(aborted)
+    aborted
 }
 
 /// The aborted transactions of one segment, from its log and the snapshot at its base.
@@ -156,7 +170,7 @@ pub(crate) fn find_aborted(context: &LogContext, segment: &Segment) -> Result<Ve
     let mut scanner = BatchScanner::new(segment.file()?, 0, segment.bounds().len);
     let mut found = Vec::new();
     while let Some(batch) = scanner.next_batch()? {
-        found.extend(observe(&mut states, &batch)?);
+        found.extend(observe(&mut states, &batch));
     }
     Ok(found)
 }

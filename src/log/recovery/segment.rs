@@ -246,7 +246,9 @@ pub(crate) fn settle(context: &LogContext, scanned: &mut Scanned, report: &mut R
     let mut rest = BatchScanner::new(Arc::clone(&file), position, scanned.file_len);
     let was_written = !rest.rest_is_zero()?;
     let mut kept_in = None;
-    if was_written && rest.skip_damage(scanned.bounds.next_offset, Offset::MAX)? {
+    let may_hold_batches =
+        was_written && (rest.skip_damage(scanned.bounds.next_offset, Offset::MAX)? || rest.gave_up());
+    if may_hold_batches {
         let kept = context.path(SegmentFile::Cut, scanned.bounds.next_offset);
         copy_tail(context, &file, position, scanned.file_len, &kept)?;
         kept_in = Some(kept);
