@@ -17,6 +17,7 @@ mod damage;
 mod directory;
 mod epochs;
 mod errors;
+mod faults;
 mod read;
 mod recovery;
 mod roll;
