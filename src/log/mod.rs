@@ -314,6 +314,9 @@ impl Log {
         // A flush that was begun before and has not run yet must leave the folder alone from here on.
         *self.flush_gate.lock() = None;
         self.state.lock().availability = Availability::Closed;
+        if finished.is_ok() && self.is_sound() && is_online {
+            self.directory.on_log_closed(&self.context.tp, self.facts());
+        }
         finished
     }
 

@@ -245,3 +245,28 @@ fn reading_the_files_of_an_open_log_disturbs_nothing() {
     assert!(LogDirectory::open(folder.path()).is_err());
     drop(directory);
 }
+
+#[test]
+fn logs_that_were_closed_and_dropped_leave_a_clean_folder() {
+    let storage = MemStorage::new();
+    let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER).unwrap();
+    let log = directory.open_log(&tp(), None, LogConfig::new(), now()).unwrap();
+    log.begin_epoch(LeaderEpoch::ZERO).unwrap();
+    log.append_as_leader(&mut crate::support::batch_of(3, b"value"), now()).unwrap();
+    log.close().unwrap();
+    drop(log);
+    directory.close().unwrap();
+    let again = LogDirectory::options().storage(storage).open(FOLDER).unwrap();
+    assert!(again.report().was_clean);
+    let log = again.open_log(&tp(), None, LogConfig::new(), now()).unwrap();
+    assert_eq!((log.log_end_offset(), log.recovery_report().scanned_bytes > 0), (Offset::from(3), true));
+}
+
+#[test]
+fn a_log_that_was_dropped_open_leaves_the_folder_unclean() {
+    let storage = MemStorage::new();
+    let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER).unwrap();
+    drop(directory.open_log(&tp(), None, LogConfig::new(), now()).unwrap());
+    directory.close().unwrap();
+    assert!(!LogDirectory::options().storage(storage).open(FOLDER).unwrap().report().was_clean);
+}

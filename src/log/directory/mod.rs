@@ -150,6 +150,7 @@ impl LogDirectory {
         state.opening.remove(tp);
         let log = opened?;
         state.logs.insert(tp.clone(), Arc::downgrade(&log));
+        state.closed_logs.remove(tp);
         state.unrecovered.remove(tp);
         Ok(log)
     }
@@ -233,6 +234,7 @@ impl LogDirectoryOptions {
         let state = DirectoryState {
             logs: BTreeMap::new(),
             opening: BTreeSet::new(),
+            closed_logs: BTreeSet::new(),
             partitions,
             unrecovered,
             next_slot,
@@ -268,6 +270,8 @@ pub(crate) struct DirectoryCore {
 struct DirectoryState {
     logs: BTreeMap<TopicPartition, Weak<Log>>,
     opening: BTreeSet<TopicPartition>,
+    /// Logs that were closed, and not opened again since.
+    closed_logs: BTreeSet<TopicPartition>,
     /// What the files say of each partition, open or not: it must not get lost when they are written again.
     partitions: BTreeMap<TopicPartition, PartitionFacts>,
     /// Partitions that nobody has recovered since the last unclean stop.
@@ -334,6 +338,14 @@ impl DirectoryCore {
         }
         let synced = self.witness_file.sync(SyncMode::All).in_doubt_context("sync", self.witness_file.path());
         synced.inspect_err(|error| self.state.lock().witness_failure = Some(error.clone()))
+    }
+
+    /// A log was closed and is sound: what it says of itself outlives it.
+    pub(crate) fn on_log_closed(&self, tp: &TopicPartition, last: PartitionFacts) {
+        let mut state = self.state.lock();
+        let facts = state.partitions.entry(tp.clone()).or_default();
+        *facts = PartitionFacts { slot: facts.slot, ..last };
+        state.closed_logs.insert(tp.clone());
     }
 
     fn begin_opening(&self, tp: &TopicPartition) -> Result<()> {
@@ -483,7 +495,8 @@ impl DirectoryCore {
                 *facts = PartitionFacts { slot: facts.slot, topic_id: fresh.topic_id, ..fresh };
             }
             // A log that was dropped without being closed needs recovery.
-            let none_dropped = state.logs.values().all(|log| log.strong_count() > 0);
+            let none_dropped =
+                state.logs.iter().all(|(tp, log)| log.strong_count() > 0 || state.closed_logs.contains(tp));
             (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
         };
         let generations: Vec<_> = logs.iter().map(|log| log.witness_generation()).collect();

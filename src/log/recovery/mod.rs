@@ -59,8 +59,12 @@ impl Known {
         if self.is_foreign && self.is_clean {
             return Offset::MAX;
         }
-        let witnessed = self.witness.as_ref().map_or(Offset::ZERO, |witness| witness.synced_offset);
-        self.recovery_point.max(witnessed)
+        self.recovery_point.max(self.witnessed())
+    }
+
+    /// Below this offset every byte was durable, by the witness alone.
+    fn witnessed(&self) -> Offset {
+        self.witness.as_ref().map_or(Offset::ZERO, |witness| witness.synced_offset)
     }
 
     /// From where on segments are read again.
@@ -265,8 +269,8 @@ impl<'a> Walk<'a> {
         let mut scanned = segment::scan(self.context, self.known, expected, base, self.report)?;
         let next_expected = match next_base {
             Some(next_base) => Some(next_base),
-            // Of a folder that somebody else owned nobody says where it ended.
-            None => Some(self.known.durable()).filter(|durable| *durable < Offset::MAX),
+            // Of a folder that somebody else closed only the checkpoint says where it ended.
+            None => Some(self.known.recovery_point.max(self.known.witnessed())),
         };
         scanned.extend_damage(next_expected, self.report);
         let goes_on = segment::settle(self.context, &mut scanned, self.report)?;
