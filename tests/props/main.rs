@@ -16,12 +16,17 @@ mod hostile_folder;
 mod log_model;
 mod model;
 
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, RngSeed};
 
-/// How many cases a property gets; `PROPTEST_CASES` overrides it. Seeds are not written to files: a case that failed once
-/// becomes a test of its own.
+/// How many cases a property gets; `PROPTEST_CASES` overrides it. The seed is fixed, so that a run can be repeated;
+/// `PROPTEST_RNG_SEED` takes another. Seeds are not written to files: a case that failed once becomes a test of its own.
 fn cases(default: u32) -> Config {
     let config = Config { failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+    let rng_seed = match config.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(0x1065_7ead),
+        given @ RngSeed::Fixed(_) => given,
+    };
+    let config = Config { rng_seed, ..config };
     let is_given = config.cases != 256;
     Config { cases: if is_given { config.cases } else { default }, ..config }
 }
