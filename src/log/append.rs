@@ -11,7 +11,7 @@ use crate::error::{Damage, Error, Result};
 use crate::log::Log;
 use crate::log::active::{ActiveSegment, AppendFailure, Incoming};
 use crate::log::producer_snapshot;
-use crate::log::producer_state::{BatchFacts, ControlFacts};
+use crate::log::producer_state::{BatchFacts, CompletedTransaction, ControlFacts, ProducerStates};
 use crate::log::seal::FileSum;
 use crate::log::sealing::EndSnapshot;
 use crate::log::state::{Availability, LogState};
@@ -242,16 +242,10 @@ impl Log {
         }
         let Some(facts) = facts_of(header, batch)? else { return Ok(()) };
         let Some(completed) = state.producers.update(&facts) else { return Ok(()) };
-        if completed.aborted {
-            let entry = AbortedTransaction {
-                producer_id: completed.producer_id,
-                first_offset: completed.first_offset,
-                last_offset: completed.last_offset,
-                last_stable_offset: state.producers.last_stable_offset_after(&completed),
-            };
-            if state.active.append_aborted(entry)? {
-                state.names_created += 1;
-            }
+        if let Some(entry) = aborted_entry(&state.producers, &completed)
+            && state.active.append_aborted(entry)?
+        {
+            state.names_created += 1;
         }
         state.producers.complete(&completed);
         Ok(())
@@ -393,6 +387,20 @@ fn check_epochs(state: &LogState, headers: &[BatchHeader]) -> Result<()> {
         latest = found;
     }
     Ok(())
+}
+
+/// What the transaction index says of a transaction whose marker was just seen; `None` for a committed one. Ask before the
+/// transaction is completed in `producers`.
+pub(crate) fn aborted_entry(
+    producers: &ProducerStates,
+    completed: &CompletedTransaction,
+) -> Option<AbortedTransaction> {
+    completed.aborted.then(|| AbortedTransaction {
+        producer_id: completed.producer_id,
+        first_offset: completed.first_offset,
+        last_offset: completed.last_offset,
+        last_stable_offset: producers.last_stable_offset_after(completed),
+    })
 }
 
 /// What the producer state must know of a batch; `None` for a batch without a producer.

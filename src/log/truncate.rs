@@ -15,7 +15,7 @@ use crate::log::layout::SegmentFile;
 use crate::log::recovery::{self, TransactionIndexes, remove_log, remove_segment_files};
 use crate::log::segment::{Segment, SegmentBounds};
 use crate::log::state::{Availability, DurablePoint};
-use crate::storage::{OpenMode, SyncMode, remove_published};
+use crate::storage::{SyncMode, copy_range, remove_published};
 use crate::time::Now;
 use crate::types::Offset;
 
@@ -338,19 +338,7 @@ impl Log {
     fn copy_prefix(&self, segment: &Segment, len: u64) -> Result<()> {
         let path = segment.path(SegmentFile::Log);
         let temporary = path.with_extension("log.tmp");
-        let source = segment.file()?;
-        let copy = self.context.storage.open(&temporary, OpenMode::Create).context("create", &temporary)?;
-        copy.set_len(0).context("truncate", &temporary)?;
-        let mut position = 0;
-        let mut buffer = vec![0; 1 << 20];
-        while position < len {
-            let want = usize::try_from(len - position).unwrap_or(usize::MAX).min(buffer.len());
-            let piece = buffer.get_mut(..want).unwrap_or_default();
-            source.read_exact_at(position, piece).context("read", source.path())?;
-            copy.write_all_at(position, piece).context("write", &temporary)?;
-            position += want as u64;
-        }
-        copy.sync(SyncMode::All).in_doubt_context("sync", &temporary)?;
+        copy_range(&*self.context.storage, &*segment.file()?, 0, len, &temporary)?;
         self.context.storage.rename(&temporary, &path).context("rename", &temporary)
     }
 

@@ -8,8 +8,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{OpenMode, Storage, SyncMode, parent_of};
+use super::{OpenMode, Storage, StorageFile, SyncMode, parent_of};
 use crate::error::{Damage, Error, IoContext, Result};
+
+/// Bytes copied at a time.
+const COPY_BYTES: usize = 1 << 20;
 
 /// Creates or replaces the file at `path` in one step; after `Ok` the new content survives a power cut.
 ///
@@ -87,6 +90,29 @@ fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     PathBuf::from(name)
+}
+
+/// Copies `[from, to)` of an open file to a file of its own at `target` and makes its bytes durable; the name is left to the
+/// caller.
+pub(crate) fn copy_range(
+    storage: &dyn Storage,
+    source: &dyn StorageFile,
+    from: u64,
+    to: u64,
+    target: &Path,
+) -> Result<()> {
+    let copy = storage.open(target, OpenMode::Create).context("create", target)?;
+    copy.set_len(0).context("truncate", target)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut position = from;
+    while position < to {
+        let len = usize::try_from(to - position).unwrap_or(usize::MAX).min(COPY_BYTES);
+        let piece = buffer.get_mut(..len).unwrap_or_default();
+        source.read_exact_at(position, piece).context("read", source.path())?;
+        copy.write_all_at(position - from, piece).context("write", target)?;
+        position += len as u64;
+    }
+    copy.sync(SyncMode::All).in_doubt_context("sync", target)
 }
 
 #[cfg(test)]

@@ -343,8 +343,7 @@ impl DirectoryCore {
     /// A log was closed and is sound: what it says of itself outlives it.
     pub(crate) fn on_log_closed(&self, tp: &TopicPartition, last: PartitionFacts) {
         let mut state = self.state.lock();
-        let facts = state.partitions.entry(tp.clone()).or_default();
-        *facts = PartitionFacts { slot: facts.slot, ..last };
+        state.partitions.insert(tp.clone(), last);
         state.closed_logs.insert(tp.clone());
     }
 
@@ -490,10 +489,7 @@ impl DirectoryCore {
         let updates: Vec<_> = intact.map(|log| (log.topic_partition().clone(), log.facts())).collect();
         let (partitions, is_complete) = {
             let mut state = self.state.lock();
-            for (tp, fresh) in updates {
-                let facts = state.partitions.entry(tp).or_default();
-                *facts = PartitionFacts { slot: facts.slot, topic_id: fresh.topic_id, ..fresh };
-            }
+            state.partitions.extend(updates);
             // A log that was dropped without being closed needs recovery.
             let none_dropped =
                 state.logs.iter().all(|(tp, log)| log.strong_count() > 0 || state.closed_logs.contains(tp));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, IoContext, Result};
-use crate::log::append::facts_of;
+use crate::log::append::{aborted_entry, facts_of};
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerStates;
@@ -146,12 +146,7 @@ fn replay(
 fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Option<AbortedTransaction> {
     let facts = facts_of(&batch.header, batch.bytes).ok().flatten()?;
     let completed = states.update(&facts)?;
-    let aborted = completed.aborted.then(|| AbortedTransaction {
-        producer_id: completed.producer_id,
-        first_offset: completed.first_offset,
-        last_offset: completed.last_offset,
-        last_stable_offset: states.last_stable_offset_after(&completed),
-    });
+    let aborted = aborted_entry(states, &completed);
     states.complete(&completed);
     aborted
 }

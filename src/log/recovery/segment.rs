@@ -13,11 +13,8 @@ use crate::log::scan::BatchScanner;
 use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment, SegmentBounds};
 use crate::log::time_index::TimeIndex;
 use crate::record::{BATCH_HEADER_LEN, BatchHeader};
-use crate::storage::{OpenMode, StorageFile, SyncMode, read_file};
+use crate::storage::{OpenMode, StorageFile, SyncMode, copy_range, read_file};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
-
-/// Bytes copied at a time when a tail is set aside.
-const COPY_BYTES: u64 = 1 << 20;
 
 /// What a scan found in one segment.
 #[derive(Debug)]
@@ -250,34 +247,14 @@ pub(crate) fn settle(context: &LogContext, scanned: &mut Scanned, report: &mut R
         was_written && (rest.skip_damage(scanned.bounds.next_offset, Offset::MAX)? || rest.gave_up());
     if may_hold_batches {
         let kept = context.path(SegmentFile::Cut, scanned.bounds.next_offset);
-        copy_tail(context, &file, position, scanned.file_len, &kept)?;
+        copy_range(&*context.storage, &*file, position, scanned.file_len, &kept)?;
+        context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
         kept_in = Some(kept);
     }
     file.set_len(position).context("cut the torn tail of", &path)?;
     file.sync(SyncMode::All).in_doubt_context("sync", &path)?;
     report.cuts.push(CutTail { path, position, len: scanned.file_len - position, kept_in });
     Ok(false)
-}
-
-fn copy_tail(
-    context: &LogContext,
-    log: &Arc<dyn StorageFile>,
-    from: u64,
-    to: u64,
-    kept: &std::path::Path,
-) -> Result<()> {
-    let copy = context.storage.open(kept, OpenMode::Create).context("create", kept)?;
-    copy.set_len(0).context("truncate", kept)?;
-    let mut position = from;
-    while position < to {
-        let len = usize::try_from((to - position).min(COPY_BYTES)).unwrap_or(usize::MAX);
-        let mut piece = vec![0; len];
-        log.read_exact_at(position, &mut piece).context("read", log.path())?;
-        copy.write_all_at(position - from, &piece).context("write", kept)?;
-        position += len as u64;
-    }
-    copy.sync(SyncMode::All).in_doubt_context("sync", kept)?;
-    context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)
 }
 
 /// Takes up a segment that was cut at `end` while the log was open.
