@@ -17,7 +17,10 @@ enum Neighbours {
 const LAYERS: &[(Neighbours, &[&str])] = &[
     (Neighbours::Visible, &["types", "error", "config", "time", "rng", "sync"]),
     (Neighbours::Hidden, &["record", "storage"]),
-    (Neighbours::Visible, &["log"]),
+    (Neighbours::Hidden, &["log", "replica", "controller"]),
+    (Neighbours::Visible, &["broker"]),
+    (Neighbours::Hidden, &["producer", "consumer"]),
+    (Neighbours::Visible, &["cluster"]),
 ];
 
 /// What lib.rs offers to the modules under the crate's own name, and the module that it comes from.

@@ -9,7 +9,7 @@
 //! [P]: crate
 
 mod log;
-mod nearest;
+pub(crate) mod nearest;
 mod value;
 
 use std::fmt;

@@ -4,7 +4,7 @@
 const LENGTH_MAX: usize = 64;
 
 /// The candidate with the smallest edit distance, the first of equals; `None` without candidates.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates.into_iter().min_by_key(|candidate| distance(word, candidate))
 }
 

@@ -11,8 +11,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
+use crate::time::Instant;
+use crate::types::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 
 pub use damage::{Corrupt, Damage, DamagedOffsets};
 
@@ -108,6 +110,66 @@ pub enum Error {
         /// Where the log ends.
         log_end: Offset,
     },
+    /// There is no such topic, or the topic has no such partition.
+    #[error("unknown {}{}", Missing(.topic, .partition), Nearest(.nearest))]
+    UnknownTopicOrPartition {
+        /// The topic as named by the caller, cut to 300 characters.
+        topic: String,
+        /// The partition asked for, where the topic itself exists.
+        partition: Option<i32>,
+        /// The existing topic with the most similar name, where the topic is what is missing.
+        nearest: Option<String>,
+    },
+    /// A topic of that name, or of a name that Kafka cannot tell from it, exists already.
+    #[error("topic {topic} cannot be created: {existing} exists already{}", Collides(.topic, .existing))]
+    TopicAlreadyExists {
+        /// The name asked for.
+        topic: String,
+        /// The topic in the way; it differs from the one asked for in `.` and `_` only.
+        existing: String,
+    },
+    /// The number of partitions is not possible.
+    #[error("topic {topic} cannot have {requested} partitions: {reason}")]
+    InvalidPartitions {
+        /// The topic.
+        topic: String,
+        /// The number asked for.
+        requested: u32,
+        /// The rule that it breaks, with the number that would be accepted.
+        reason: String,
+    },
+    /// The number of replicas is not possible.
+    #[error("topic {topic} cannot have {requested} replicas: {brokers} brokers run here, and at least 1 is needed")]
+    InvalidReplicationFactor {
+        /// The topic.
+        topic: String,
+        /// The number asked for.
+        requested: u32,
+        /// Brokers there are.
+        brokers: u32,
+    },
+    /// What was opened read-only cannot be changed.
+    #[error("cannot {operation}: {} was opened read-only", .path.display())]
+    ReadOnly {
+        /// What was asked for, as a verb phrase.
+        operation: &'static str,
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// Waiting would never end: nothing drives the engine until the caller does.
+    #[error("nothing can progress {}", UntilText(.until))]
+    NoProgress {
+        /// When the engine has something to do next, on the cluster's clock; `None` when it waits for a call.
+        until: Option<Instant>,
+    },
+    /// Code of the caller that the library called panicked; only that call failed.
+    #[error("the {callback} panicked: {message}")]
+    CallbackPanicked {
+        /// What was called, for example the partitioner.
+        callback: &'static str,
+        /// The panic's message, where it is text.
+        message: String,
+    },
     /// The operation is not possible in the present state, for example an append before `begin_epoch`.
     #[error("cannot {operation}: {state}")]
     InvalidState {
@@ -137,6 +199,54 @@ pub enum Error {
         expected: String,
         /// The value in the file.
         found: String,
+    },
+
+    // ---- retry --------------------------------------------------------------------------------------------------
+    /// It took longer than allowed.
+    #[error("timed out after {after:?} waiting for {waiting_for}")]
+    Timeout {
+        /// What did not happen in time.
+        waiting_for: &'static str,
+        /// The time allowed.
+        after: Duration,
+        /// May the record be in the log? `No` where nothing was to be written.
+        written: Written,
+    },
+    /// This broker does not lead the partition.
+    #[error("{tp}: not the leader{}", LedBy(.leader))]
+    NotLeader {
+        /// The partition.
+        tp: TopicPartition,
+        /// The leader, where known.
+        leader: Option<BrokerId>,
+    },
+    /// Fewer replicas are in sync than the topic demands.
+    #[error("{tp}: {in_sync} replicas in sync, {required} required")]
+    NotEnoughReplicas {
+        /// The partition.
+        tp: TopicPartition,
+        /// Replicas in sync.
+        in_sync: u32,
+        /// Replicas that the topic's `min.insync.replicas` demands.
+        required: u32,
+    },
+    /// The producer's memory is full, and the call was not to wait.
+    #[error("the producer's buffer is full: {needed} bytes needed, {free} of {max} free")]
+    BufferFull {
+        /// Bytes that the record's batch needs.
+        needed: u64,
+        /// Bytes free now.
+        free: u64,
+        /// The limit, `buffer.memory`.
+        max: u64,
+    },
+    /// Records that the caller holds keep too much memory; drop some and go on.
+    #[error("held records keep {pinned} bytes in memory, the limit is {max}; drop some of them and poll again")]
+    PinnedMemory {
+        /// Bytes kept now.
+        pinned: u64,
+        /// The limit.
+        max: u64,
     },
 
     // ---- stop, you were replaced --------------------------------------------------------------------------------
@@ -302,8 +412,21 @@ impl Error {
             | Error::InvalidState { .. }
             | Error::InconsistentTopicId { .. }
             | Error::InconsistentIdentity { .. }
+            | Error::UnknownTopicOrPartition { .. }
+            | Error::TopicAlreadyExists { .. }
+            | Error::InvalidPartitions { .. }
+            | Error::InvalidReplicationFactor { .. }
+            | Error::ReadOnly { .. }
+            | Error::NoProgress { .. }
+            | Error::CallbackPanicked { .. }
             | Error::UnsupportedCodec { .. } => ErrorClass::Config,
-            Error::OutOfSpace { .. } | Error::AlreadyOpen { .. } => ErrorClass::Retry,
+            Error::OutOfSpace { .. }
+            | Error::AlreadyOpen { .. }
+            | Error::Timeout { .. }
+            | Error::NotLeader { .. }
+            | Error::NotEnoughReplicas { .. }
+            | Error::BufferFull { .. }
+            | Error::PinnedMemory { .. } => ErrorClass::Retry,
             Error::FencedLeaderEpoch { .. }
             | Error::ProducerFenced { .. }
             | Error::TransactionCoordinatorFenced { .. }
@@ -322,6 +445,7 @@ impl Error {
     pub fn written(&self) -> Written {
         match self {
             Error::Io { .. } | Error::Closed | Error::Internal { .. } => Written::Maybe,
+            Error::Timeout { written, .. } => *written,
             Error::InvalidConfig { .. }
             | Error::InvalidTopicName { .. }
             | Error::InvalidTopicId { .. }
@@ -334,6 +458,17 @@ impl Error {
             | Error::InvalidState { .. }
             | Error::InconsistentTopicId { .. }
             | Error::InconsistentIdentity { .. }
+            | Error::UnknownTopicOrPartition { .. }
+            | Error::TopicAlreadyExists { .. }
+            | Error::InvalidPartitions { .. }
+            | Error::InvalidReplicationFactor { .. }
+            | Error::ReadOnly { .. }
+            | Error::NoProgress { .. }
+            | Error::CallbackPanicked { .. }
+            | Error::NotLeader { .. }
+            | Error::NotEnoughReplicas { .. }
+            | Error::BufferFull { .. }
+            | Error::PinnedMemory { .. }
             | Error::UnsupportedCodec { .. }
             | Error::OutOfSpace { .. }
             | Error::AlreadyOpen { .. }
@@ -352,7 +487,13 @@ impl Error {
             Error::InvalidConfig { .. } => 40,
             Error::InvalidTopicName { .. } => 17,
             Error::InvalidTopicId { .. } | Error::InvalidState { .. } => 42,
-            Error::InvalidPartition { .. } => 37,
+            Error::InvalidPartition { .. } | Error::InvalidPartitions { .. } => 37,
+            Error::InvalidReplicationFactor { .. } => 38,
+            Error::UnknownTopicOrPartition { .. } => 3,
+            Error::TopicAlreadyExists { .. } => 36,
+            Error::NotLeader { .. } => 6,
+            Error::Timeout { .. } => 7,
+            Error::NotEnoughReplicas { .. } => 19,
             Error::RecordTooLarge { .. } => 10,
             Error::InvalidRecord { .. } => 87,
             Error::InvalidTimestamp { .. } => 32,
@@ -368,6 +509,11 @@ impl Error {
             | Error::InconsistentIdentity { .. }
             | Error::UnsupportedFormat { .. }
             | Error::AlreadyOpen { .. }
+            | Error::ReadOnly { .. }
+            | Error::NoProgress { .. }
+            | Error::CallbackPanicked { .. }
+            | Error::BufferFull { .. }
+            | Error::PinnedMemory { .. }
             | Error::Closed
             | Error::Internal { .. } => -1,
         }
@@ -462,6 +608,63 @@ impl fmt::Display for AtIndex<'_> {
         match self.0 {
             Some(index) => write!(f, " at index {index} of its batch"),
             None => Ok(()),
+        }
+    }
+}
+
+/// Prints what is unknown: a topic, or a partition of one.
+struct Missing<'a>(&'a String, &'a Option<i32>);
+
+impl fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(partition) => write!(f, "partition {partition} of topic {}", self.0),
+            None => write!(f, "topic {:?}", self.0),
+        }
+    }
+}
+
+/// Prints the name that may have been meant, or nothing.
+struct Nearest<'a>(&'a Option<String>);
+
+impl fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(f, "; the nearest existing one is {name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints why another name is in the way, or nothing.
+struct Collides<'a>(&'a String, &'a String);
+
+impl fmt::Display for Collides<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == self.1 { Ok(()) } else { f.write_str(", and names that differ in '.' and '_' only collide") }
+    }
+}
+
+/// Prints when there is something to do.
+struct UntilText<'a>(&'a Option<Instant>);
+
+impl fmt::Display for UntilText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(until) => write!(f, "before {} ns on the cluster's clock; poll the cluster then", until.as_nanos()),
+            None => f.write_str("until another call is made"),
+        }
+    }
+}
+
+/// Prints who leads, or nothing.
+struct LedBy<'a>(&'a Option<BrokerId>);
+
+impl fmt::Display for LedBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(leader) => write!(f, "; broker {leader} is"),
+            None => f.write_str("; the partition has none now"),
         }
     }
 }

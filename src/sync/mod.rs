@@ -1,6 +1,7 @@
 //! [D] Waiting and locking: the only folder that touches mutexes, condition variables and wakers.
 //!
 //! - `RankedMutex` and `Condition`: locks that assert the lock order in debug builds.
+//! - `Signal`: a flag that a consumer sleeps on.
 //! - [`Completion`] and [`Handle`]: a result that arrives once and is awaited by threads or by futures.
 //! - [`Committer`]: one sync for many waiting threads, on any number of logs.
 //!
@@ -9,8 +10,10 @@
 mod completion;
 mod group_commit;
 mod ranked;
+mod signal;
 
 pub use completion::{Completion, Handle, completion};
 pub use group_commit::{CommitLane, Committer, CommitterConfig, Flush};
 
-pub(crate) use ranked::{Rank, RankedGuard, RankedMutex, check_sync_allowed};
+pub(crate) use ranked::{Condition, Rank, RankedGuard, RankedMutex, check_nothing_held, check_sync_allowed};
+pub(crate) use signal::Signal;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - A thread takes locks in strictly ascending [`Rank`], hence never two of one rank.
 //! - It waits on a [`Condition`] while it holds no other ranked lock.
-//! - It syncs a file while it holds no lock but a token, [`Rank::DirectoryFiles`] or lower ([`check_sync_allowed`]).
+//! - It syncs a file while it holds no lock but tokens ([`Rank::is_token`], [`check_sync_allowed`]).
 //!
 //! A debug build keeps the ranks that a thread holds in a thread-local list and asserts all three; a release build keeps
 //! nothing. Unlike the standard library's locks these are not poisoned: whoever can unwind while it holds one leaves the
@@ -18,7 +18,25 @@ use std::time::Duration;
 /// The lock order: a thread that holds a lock takes only locks of a higher rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
-    /// Serialises the maintenance of one log. A token rather than a lock: alone among all it may be held across a sync.
+    /// Creating, changing and deleting topics, one at a time. A token: it is held across syncs.
+    ClusterAdmin = 5,
+    /// Sending the sealed batches of one lane, one drainer at a time. A token.
+    LaneDrain = 8,
+    /// One lane of a producer: its open batch and its sealed ones.
+    ProducerLane = 10,
+    /// A producer's memory, and who waits for some of it.
+    ProducerBuffer = 14,
+    /// The topics that a client has resolved.
+    ClientMetadata = 16,
+    /// The cluster's image.
+    ClusterImage = 20,
+    /// The partitions that a broker hosts.
+    BrokerPartitions = 30,
+    /// Opening the log of one partition. A token.
+    PartitionOpening = 42,
+    /// The role of one hosted partition.
+    HostedPartition = 45,
+    /// Serialises the maintenance of one log. A token rather than a lock: it may be held across a sync.
     LogMaintenance = 48,
     /// Runs the flushes of one log, one at a time. A token as well.
     LogFlush = 50,
@@ -34,14 +52,37 @@ pub(crate) enum Rank {
     SegmentIndex = 56,
     /// What the readers of one log see.
     LogPublished = 58,
+    /// Who waits at one partition: for an acknowledgement, or for something to read.
+    Purgatory = 60,
     /// Who leads and who waits in one lane of the group commit, and its permits.
     CommitLane = 70,
+    /// What the background threads have to do, and when.
+    Background = 75,
     /// The pool of batch buffers.
     BufferPool = 80,
+    /// A flag that one waiter sleeps on.
+    Signal = 85,
     /// The waiters of one completion.
     Completion = 90,
     /// What is locked, open or frozen in this process.
     StorageRegistry = 95,
+}
+
+impl Rank {
+    /// Whether it serialises slow work rather than protecting a state: such a lock may be held across a sync.
+    #[cfg(debug_assertions)]
+    const fn is_token(self) -> bool {
+        matches!(
+            self,
+            Rank::ClusterAdmin
+                | Rank::LaneDrain
+                | Rank::PartitionOpening
+                | Rank::LogMaintenance
+                | Rank::LogFlush
+                | Rank::LogSealing
+                | Rank::DirectoryFiles
+        )
+    }
 }
 
 /// A mutex with a place in the lock order.
@@ -162,7 +203,7 @@ impl<T> RankedGuard<'_, T> {
 /// Asserts, in debug builds, that this thread may sync a file: it holds no ranked lock but tokens.
 pub(crate) fn check_sync_allowed() {
     #[cfg(debug_assertions)]
-    held::check_none("sync a file", |rank| rank > Rank::DirectoryFiles);
+    held::check_none("sync a file", |rank| !rank.is_token());
 }
 
 /// Asserts, in debug builds, that this thread holds no ranked lock; `doing` is the verb phrase of the message.
