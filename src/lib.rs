@@ -66,10 +66,13 @@
     )
 )]
 
+mod broker;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod log;
 pub mod record;
+mod replica;
 pub mod rng;
 pub mod storage;
 pub mod sync;

@@ -25,6 +25,13 @@ impl Instant {
         self.0
     }
 
+    /// The point that lies `by` after this one; the end of the clock's range when that is nearer.
+    pub fn after(self, by: Duration) -> Instant {
+        // The clock's range is 584 years.
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Instant(self.0.saturating_add(nanos))
+    }
+
     /// The time from `earlier` to `self`; zero when `earlier` is later.
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

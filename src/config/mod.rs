@@ -8,15 +8,21 @@
 //!
 //! [P]: crate
 
+mod broker;
+mod consumer;
 mod log;
 pub(crate) mod nearest;
+mod producer;
 mod value;
 
 use std::fmt;
 
 use crate::error::{ConfigViolation, Error, Result};
 
+pub use broker::BrokerConfig;
+pub use consumer::Isolation;
 pub use log::{Durability, LogConfig, ReadMode};
+pub use producer::Acks;
 
 /// What is known about one configuration field: a row of the reference table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

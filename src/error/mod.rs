@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::Instant;
-use crate::types::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 
 pub use damage::{Corrupt, Damage, DamagedOffsets};
 
@@ -212,24 +212,6 @@ pub enum Error {
         /// May the record be in the log? `No` where nothing was to be written.
         written: Written,
     },
-    /// This broker does not lead the partition.
-    #[error("{tp}: not the leader{}", LedBy(.leader))]
-    NotLeader {
-        /// The partition.
-        tp: TopicPartition,
-        /// The leader, where known.
-        leader: Option<BrokerId>,
-    },
-    /// Fewer replicas are in sync than the topic demands.
-    #[error("{tp}: {in_sync} replicas in sync, {required} required")]
-    NotEnoughReplicas {
-        /// The partition.
-        tp: TopicPartition,
-        /// Replicas in sync.
-        in_sync: u32,
-        /// Replicas that the topic's `min.insync.replicas` demands.
-        required: u32,
-    },
     /// The producer's memory is full, and the call was not to wait.
     #[error("the producer's buffer is full: {needed} bytes needed, {free} of {max} free")]
     BufferFull {
@@ -423,8 +405,6 @@ impl Error {
             Error::OutOfSpace { .. }
             | Error::AlreadyOpen { .. }
             | Error::Timeout { .. }
-            | Error::NotLeader { .. }
-            | Error::NotEnoughReplicas { .. }
             | Error::BufferFull { .. }
             | Error::PinnedMemory { .. } => ErrorClass::Retry,
             Error::FencedLeaderEpoch { .. }
@@ -465,8 +445,6 @@ impl Error {
             | Error::ReadOnly { .. }
             | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
-            | Error::NotLeader { .. }
-            | Error::NotEnoughReplicas { .. }
             | Error::BufferFull { .. }
             | Error::PinnedMemory { .. }
             | Error::UnsupportedCodec { .. }
@@ -491,9 +469,7 @@ impl Error {
             Error::InvalidReplicationFactor { .. } => 38,
             Error::UnknownTopicOrPartition { .. } => 3,
             Error::TopicAlreadyExists { .. } => 36,
-            Error::NotLeader { .. } => 6,
             Error::Timeout { .. } => 7,
-            Error::NotEnoughReplicas { .. } => 19,
             Error::RecordTooLarge { .. } => 10,
             Error::InvalidRecord { .. } => 87,
             Error::InvalidTimestamp { .. } => 32,
@@ -653,18 +629,6 @@ impl fmt::Display for UntilText<'_> {
         match self.0 {
             Some(until) => write!(f, "before {} ns on the cluster's clock; poll the cluster then", until.as_nanos()),
             None => f.write_str("until another call is made"),
-        }
-    }
-}
-
-/// Prints who leads, or nothing.
-struct LedBy<'a>(&'a Option<BrokerId>);
-
-impl fmt::Display for LedBy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(leader) => write!(f, "; broker {leader} is"),
-            None => f.write_str("; the partition has none now"),
         }
     }
 }

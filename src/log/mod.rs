@@ -23,6 +23,7 @@ mod layout;
 mod manifest;
 mod offset_index;
 mod partition_metadata;
+mod pending;
 mod producer_snapshot;
 mod producer_state;
 mod properties;

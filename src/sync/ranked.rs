@@ -169,6 +169,12 @@ impl Condition {
         self.0.wait(&mut guard.guard);
     }
 
+    /// Blocks until notified, for `timeout` at most.
+    pub(crate) fn wait_timeout<T>(&self, guard: &mut RankedGuard<'_, T>, timeout: Duration) {
+        guard.check_alone();
+        let _ = self.0.wait_for(&mut guard.guard, timeout);
+    }
+
     /// Blocks while `waiting` says so, for `timeout` in all; returns whether it still said so at the end.
     pub(crate) fn wait_while_timeout<T>(
         &self,

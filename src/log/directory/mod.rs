@@ -95,6 +95,11 @@ impl LogDirectory {
         &self.core.files.path
     }
 
+    /// The same folder again, for those who close it while others still hold it.
+    pub(crate) fn share(&self) -> LogDirectory {
+        LogDirectory { core: Arc::clone(&self.core) }
+    }
+
     /// Cluster, node and folder ids, as in `meta.properties`.
     pub fn identity(&self) -> &FolderIdentity {
         &self.core.files.identity
@@ -195,8 +200,14 @@ impl LogDirectory {
 impl LogDirectoryOptions {
     /// The disk. Default: the operating system's.
     #[must_use]
-    pub fn storage(mut self, storage: impl Storage + 'static) -> Self {
-        self.storage = Arc::new(storage);
+    pub fn storage(self, storage: impl Storage + 'static) -> Self {
+        self.shared_storage(Arc::new(storage))
+    }
+
+    /// The disk, when others use it too.
+    #[must_use]
+    pub(crate) fn shared_storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = storage;
         self
     }
 

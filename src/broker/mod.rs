@@ -1,0 +1,122 @@
+//! [S] A broker: the partitions that it hosts, who waits for them, and the work in their background.
+//!
+//! Clients talk to it through the [`Router`](router::Router), which knows the topics. Kafka's counterparts: `ReplicaManager`,
+//! `KafkaApis`.
+
+mod background;
+mod counters;
+mod host;
+mod partition;
+mod purgatory;
+mod router;
+mod source;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::LogConfig;
+use crate::error::{Error, Result};
+use crate::sync::{Flush, Rank, RankedMutex};
+use crate::time::Instant;
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+
+pub(crate) use background::{Background, Due, Job, TimedClient};
+pub(crate) use counters::Counted;
+pub(crate) use host::Host;
+pub(crate) use partition::{HostedPartition, Produce, SyncBy};
+pub(crate) use purgatory::{Appended, Deadline, Released};
+pub(crate) use router::{Router, TopicRoute};
+pub(crate) use source::{Catalog, FetchSource, Parked, PartitionOffsets};
+
+/// One broker.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    host: Arc<Host>,
+    partitions: RankedMutex<BTreeMap<TopicPartition, Arc<HostedPartition>>>,
+}
+
+/// What a broker's logs hold that is not durable, and which of them take no writes any more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LogHealth {
+    pub(crate) open_logs: u64,
+    pub(crate) unsynced_bytes: u64,
+    pub(crate) offline_logs: u64,
+}
+
+impl Broker {
+    pub(crate) fn new(host: Arc<Host>) -> Broker {
+        Broker { host, partitions: RankedMutex::new(Rank::BrokerPartitions, BTreeMap::new()) }
+    }
+
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// Hosts a partition. Its log is opened on first use.
+    pub(crate) fn host_partition(
+        &self,
+        tp: TopicPartition,
+        topic_id: TopicId,
+        epoch: LeaderEpoch,
+        config: LogConfig,
+    ) -> Arc<HostedPartition> {
+        let hosted = HostedPartition::new(Arc::clone(&self.host), tp.clone(), topic_id, epoch, config);
+        self.partitions.lock().insert(tp, Arc::clone(&hosted));
+        hosted
+    }
+
+    /// Gives a partition up. Whoever waits at it is to be told, by the caller once he holds no lock.
+    pub(crate) fn retire_partition(&self, tp: &TopicPartition, error: Error) -> Released {
+        let retired = self.partitions.lock().remove(tp);
+        retired.map(|partition| partition.retire(error)).unwrap_or_default()
+    }
+
+    /// Gives all partitions up.
+    pub(crate) fn retire_all(&self, error: &Error) -> Vec<Released> {
+        let retired = std::mem::take(&mut *self.partitions.lock());
+        retired.into_values().map(|partition| partition.retire(error.clone())).collect()
+    }
+
+    /// Every partition that it hosts.
+    pub(crate) fn partitions(&self) -> Vec<Arc<HostedPartition>> {
+        self.partitions.lock().values().cloned().collect()
+    }
+
+    /// Does one job of the background.
+    pub(crate) fn run(&self, job: &Job) {
+        match job {
+            // A failure took the partition offline and was told to everybody who waited.
+            Job::Sync(partition) => drop(partition.sync()),
+            Job::Checkpoint => self.checkpoint(),
+            Job::Expire => self.expire(self.host.clock.now().mono),
+        }
+    }
+
+    /// Writes the positions from which recovery starts, and counts what that made durable.
+    fn checkpoint(&self) {
+        // A log that fails here is offline afterwards, which its partition finds below.
+        let _ = self.host.directory.checkpoint();
+        for partition in self.partitions() {
+            partition.on_checkpoint();
+        }
+    }
+
+    fn expire(&self, now: Instant) {
+        let next = self.partitions().iter().filter_map(|partition| partition.expire(now)).min();
+        if let Some(next) = next {
+            self.host.background.expire_at(next);
+        }
+    }
+
+    /// Looks at every open log.
+    pub(crate) fn health(&self) -> LogHealth {
+        let mut health = LogHealth::default();
+        for partition in self.partitions() {
+            let Some(log) = partition.opened_log() else { continue };
+            health.open_logs += 1;
+            health.unsynced_bytes += partition.unsynced_bytes();
+            health.offline_logs += u64::from(log.check_online().is_err());
+        }
+        health
+    }
+}

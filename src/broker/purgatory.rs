@@ -1,0 +1,151 @@
+//! [P] Who waits at one partition: producers for the high watermark, consumers for something to read (Kafka:
+//! `DelayedOperationPurgatory`, `DelayedProduce`, `DelayedFetch`).
+//!
+//! Nothing is resolved here: what is due is handed out, and resolved by the caller once he holds no lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sync::{Completion, Signal};
+use crate::time::Instant;
+use crate::types::{Offset, Timestamp};
+
+/// Where a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// The offset of its first record.
+    pub(crate) base_offset: Offset,
+    /// The time given to its records, where the topic says `LogAppendTime`.
+    pub(crate) log_append_time: Option<Timestamp>,
+}
+
+/// A produced batch that is in the log but not committed.
+#[derive(Debug)]
+pub(crate) struct ParkedProduce {
+    /// It is committed once the high watermark is here.
+    pub(crate) upto: Offset,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) appended: Appended,
+    pub(crate) done: Completion<Appended>,
+}
+
+/// When a producer gives up waiting for an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    /// The time that he had allowed, for the error's text.
+    pub(crate) allowed: Duration,
+}
+
+impl ParkedProduce {
+    fn resolve(self, outcome: Result<()>) {
+        self.done.complete(outcome.map(|()| self.appended));
+    }
+}
+
+/// A consumer that has read everything it may see.
+#[derive(Debug)]
+struct ParkedFetch {
+    signal: Arc<Signal>,
+}
+
+/// Waiters that are due.
+#[must_use = "somebody waits for these"]
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    produces: Vec<ParkedProduce>,
+    fetches: Vec<ParkedFetch>,
+}
+
+impl Released {
+    /// Tells everybody. The caller holds no lock.
+    pub(crate) fn resolve(self, outcome: &Result<()>) {
+        for parked in self.produces {
+            parked.resolve(outcome.clone());
+        }
+        for parked in self.fetches {
+            parked.signal.raise();
+        }
+    }
+}
+
+/// The waiters of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct Purgatory {
+    /// In the order of their offsets.
+    produces: VecDeque<ParkedProduce>,
+    fetches: Vec<ParkedFetch>,
+    /// The partition is gone: nobody may wait here any more.
+    closed: Option<Error>,
+}
+
+impl Purgatory {
+    /// Lets a producer wait; hands it back, to be resolved with the error, when the partition is gone.
+    pub(crate) fn park_produce(&mut self, parked: ParkedProduce) -> Result<(), (ParkedProduce, Error)> {
+        if let Some(error) = &self.closed {
+            return Err((parked, error.clone()));
+        }
+        // Appends of several threads may arrive here out of order, by a few places.
+        let behind = self.produces.iter().rev().take_while(|other| other.upto > parked.upto).count();
+        self.produces.insert(self.produces.len().saturating_sub(behind), parked);
+        Ok(())
+    }
+
+    /// Lets a consumer wait for the next thing to read. One that waits already is not added again.
+    ///
+    /// # Errors
+    /// Why the partition is gone.
+    pub(crate) fn park_fetch(&mut self, signal: &Arc<Signal>) -> Result<()> {
+        if let Some(error) = &self.closed {
+            return Err(error.clone());
+        }
+        if !self.fetches.iter().any(|parked| Arc::ptr_eq(&parked.signal, signal)) {
+            self.fetches.push(ParkedFetch { signal: Arc::clone(signal) });
+        }
+        Ok(())
+    }
+
+    /// A consumer waits no more.
+    pub(crate) fn forget_fetch(&mut self, signal: &Arc<Signal>) {
+        self.fetches.retain(|parked| !Arc::ptr_eq(&parked.signal, signal));
+    }
+
+    /// Does anybody wait?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.produces.is_empty() && self.fetches.is_empty()
+    }
+
+    /// The high watermark is at `offset` now: the producers up to there are due, and every consumer.
+    pub(crate) fn complete_up_to(&mut self, offset: Offset) -> Released {
+        let due = self.produces.partition_point(|parked| parked.upto <= offset);
+        Released { produces: self.produces.drain(..due).collect(), fetches: std::mem::take(&mut self.fetches) }
+    }
+
+    /// The producers whose deadline is over, with the time that each had allowed.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(Completion<Appended>, Duration)> {
+        let mut expired = Vec::new();
+        let is_due = |parked: &ParkedProduce| parked.deadline.is_some_and(|deadline| deadline.at <= now);
+        while let Some(parked) = self.produces.iter().position(is_due).and_then(|at| self.produces.remove(at)) {
+            expired.extend(parked.deadline.map(|deadline| (parked.done, deadline.allowed)));
+        }
+        expired
+    }
+
+    /// The earliest deadline of a waiter.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.produces.iter().filter_map(|parked| parked.deadline).map(|deadline| deadline.at).min()
+    }
+
+    /// What is in the log and not committed never will be: its producers are due.
+    pub(crate) fn fail_produces(&mut self) -> Released {
+        Released { produces: self.produces.drain(..).collect(), fetches: Vec::new() }
+    }
+
+    /// The partition is gone: everybody is due, and nobody waits here any more.
+    pub(crate) fn close(&mut self, error: Error) -> Released {
+        self.closed = Some(error);
+        Released { produces: self.produces.drain(..).collect(), fetches: std::mem::take(&mut self.fetches) }
+    }
+}

@@ -1,0 +1,187 @@
+//! [D] The whole engine in one directory: topics, producers, consumers, and the threads that drive them.
+//!
+//! [`Cluster::open`] owns a data folder, which with one broker is Kafka's log.dir. Kafka's counterparts: `KafkaRaftServer`,
+//! `BrokerServer`, `Admin`.
+//!
+//! [D]: crate
+
+mod admin;
+mod driver;
+mod metrics;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::broker::{Broker, Host, Router};
+use crate::config::BrokerConfig;
+use crate::error::{Error, Result};
+use crate::log::LogDirectory;
+use crate::storage::{OsStorage, Storage};
+use crate::sync::{Rank, RankedMutex};
+use crate::time::{Clock, Instant, Now, SystemClock};
+use crate::types::BrokerId;
+
+use driver::Threads;
+
+pub use admin::{Partition, Topic};
+pub use driver::Driver;
+pub use metrics::ClusterMetrics;
+
+/// A cluster in this process, with everything in one data folder.
+///
+/// Shared by reference. Dropping it closes it as [`close`](Cluster::close) does, without telling of errors.
+#[derive(Debug)]
+pub struct Cluster {
+    inner: Arc<ClusterInner>,
+    threads: RankedMutex<Option<Threads>>,
+}
+
+/// What the threads and the clients share with the cluster.
+#[derive(Debug)]
+pub(crate) struct ClusterInner {
+    path: PathBuf,
+    broker: Broker,
+    router: Arc<Router>,
+    admin: RankedMutex<admin::AdminState>,
+}
+
+/// How to open a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterBuilder {
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    driver: Driver,
+    config: BrokerConfig,
+    seed: Option<u64>,
+}
+
+impl Cluster {
+    /// Opens a data folder, creating it if it does not exist, and starts the background threads. What a crash left is
+    /// repaired first.
+    ///
+    /// # Errors
+    /// - [`Error::AlreadyOpen`]: this or another process owns the folder.
+    /// - [`Error::InvalidState`]: the folder holds something, but is not a log.dir; nothing was changed.
+    /// - [`Error::UnsupportedFormat`]: a newer version wrote it; nothing was changed.
+    /// - [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Cluster> {
+        Cluster::builder().open(path)
+    }
+
+    /// Options other than the defaults.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder {
+            storage: Arc::new(OsStorage::new()),
+            clock: Arc::new(SystemClock::new()),
+            driver: Driver::Threads,
+            config: BrokerConfig::new(),
+            seed: None,
+        }
+    }
+
+    /// The data folder.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Does what is due in the background, on this thread, until nothing is due any more; returns when there is something to
+    /// do next. With [`Driver::Manual`] this is what makes linger, background syncs and checkpoints happen; with threads it is
+    /// not needed and does no harm.
+    pub fn poll(&self, now: Now) -> Option<Instant> {
+        driver::poll(&self.inner, now)
+    }
+
+    /// Hands on what producers hold, makes everything durable, and leaves the folder as Kafka leaves it after a clean stop.
+    /// Producers and consumers of this cluster answer [`Error::Closed`] from here on; records that were read stay readable.
+    ///
+    /// # Errors
+    /// The first failure. The folder's lock is given up all the same; the next open recovers.
+    pub fn close(self) -> Result<()> {
+        self.shut_down()
+    }
+
+    fn shut_down(&self) -> Result<()> {
+        let Some(threads) = self.threads.lock().take() else { return Ok(()) };
+        let host = self.inner.broker.host();
+        let now = host.clock.now();
+        for client in host.background.clients() {
+            client.close(now);
+        }
+        threads.stop(&host.background);
+        let mut result = Ok(());
+        for partition in self.inner.broker.partitions() {
+            if partition.opened_log().is_some() {
+                result = result.and(partition.sync());
+            }
+        }
+        for released in self.inner.broker.retire_all(&Error::Closed) {
+            released.resolve(&Err(Error::Closed));
+        }
+        result.and(host.directory.share().close())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.shut_down();
+    }
+}
+
+impl ClusterBuilder {
+    /// The disk. Default: the operating system's.
+    #[must_use]
+    pub fn storage(mut self, storage: impl Storage + 'static) -> Self {
+        self.storage = Arc::new(storage);
+        self
+    }
+
+    /// Where time comes from. Default: the operating system.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Who drives the background work. Default: threads.
+    #[must_use]
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// When the background work is due.
+    #[must_use]
+    pub fn config(mut self, config: BrokerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Fixes every random choice (ids, segment jitter). Default: seeded by the operating system.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Opens the folder; see [`Cluster::open`].
+    ///
+    /// # Errors
+    /// As [`Cluster::open`]; [`Error::InvalidConfig`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Cluster> {
+        self.config.validate()?;
+        let mut options = LogDirectory::options().shared_storage(self.storage);
+        if let Some(seed) = self.seed {
+            options = options.seed(seed);
+        }
+        let directory = options.open(path.as_ref())?;
+        let broker_id = directory.identity().node_id;
+        let host = Arc::new(Host::new(broker_id, directory, self.clock, &self.config));
+        let router = Arc::new(Router::new(Arc::clone(&host), self.driver == Driver::Threads));
+        let broker = Broker::new(host);
+        let admin = RankedMutex::new(Rank::ClusterAdmin, admin::AdminState::default());
+        let inner = Arc::new(ClusterInner { path: path.as_ref().to_path_buf(), broker, router, admin });
+        let threads = Threads::start(self.driver, &inner, &self.config)?;
+        Ok(Cluster { inner, threads: RankedMutex::new(Rank::ClusterAdmin, Some(threads)) })
+    }
+}
