@@ -90,7 +90,7 @@ impl Background {
     pub(crate) fn sync(&self, partition: Arc<HostedPartition>) {
         let mut state = self.state.lock();
         let is_same = |job: &Job| matches!(job, Job::Sync(queued) if Arc::ptr_eq(queued, &partition));
-        if state.jobs.iter().any(is_same) {
+        if state.stopping || state.jobs.iter().any(is_same) {
             return;
         }
         state.jobs.push_back(Job::Sync(partition));
@@ -101,8 +101,10 @@ impl Background {
     pub(crate) fn flush_within_interval(&self, partition: Arc<HostedPartition>, now: Instant) {
         let at = now.after(self.flush_interval);
         let mut state = self.state.lock();
-        state.flushes.push_back((at, partition));
-        self.wake_timer(&state, at);
+        if !state.stopping {
+            state.flushes.push_back((at, partition));
+            self.wake_timer(&state, at);
+        }
     }
 
     /// Something was appended: positions are to be written within the checkpoint interval.
@@ -146,9 +148,15 @@ impl Background {
         self.state.lock().clients.iter().filter_map(|entry| entry.client.upgrade()).collect()
     }
 
-    /// Makes the threads end once they are done with what they do.
+    /// Makes the threads end once they are done with what they do. What is queued is forgotten: whoever stops the background
+    /// syncs and closes everything himself.
     pub(crate) fn stop(&self) {
-        self.state.lock().stopping = true;
+        let forgotten = {
+            let mut state = self.state.lock();
+            state.stopping = true;
+            (std::mem::take(&mut state.jobs), std::mem::take(&mut state.flushes))
+        };
+        drop(forgotten);
         self.jobs.notify_all();
         self.timers.notify_all();
     }
@@ -246,5 +254,89 @@ impl BackgroundState {
         let flush = self.flushes.front().map(|(at, _)| *at);
         let clients = self.clients.iter().filter_map(|entry| entry.due);
         clients.chain([flush, self.checkpoint_at, self.expire_at].into_iter().flatten()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::ManualClock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Debug, Default)]
+    struct Client {
+        calls: AtomicU64,
+    }
+
+    impl TimedClient for Client {
+        fn step(&self, _: Now) -> Option<Instant> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+
+        fn close(&self, _: Now) {}
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn nothing_is_armed_while_nothing_is_to_do() {
+        let background = Background::new(&BrokerConfig::new());
+        let (due, next) = background.next_due(at(0));
+        assert!(due.is_none() && next.is_none() && background.next_job().is_none());
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_an_interval_after_the_first_append_and_once() {
+        let background = Background::new(&BrokerConfig::new().checkpoint_interval(Duration::from_millis(50)));
+        background.on_append(at(10));
+        background.on_append(at(30));
+        assert_eq!(background.next_due(at(59)).1, Some(at(60)));
+        assert!(background.next_job().is_none());
+        assert_eq!(background.next_due(at(60)).1, None);
+        assert!(matches!(background.next_job(), Some(Job::Checkpoint)));
+        background.on_append(at(61));
+        assert_eq!(background.next_due(at(61)).1, Some(at(111)));
+    }
+
+    #[test]
+    fn a_client_is_called_at_the_earliest_time_that_it_asked_for() {
+        let background = Background::new(&BrokerConfig::new());
+        let client = Arc::new(Client::default());
+        let shared: Arc<dyn TimedClient> = Arc::<Client>::clone(&client);
+        let weak = Arc::downgrade(&shared);
+        background.register(Weak::clone(&weak));
+        background.call_at(&weak, at(9));
+        background.call_at(&weak, at(5));
+        background.call_at(&weak, at(7));
+        assert!(background.next_due(at(4)).0.is_none());
+        let (due, next) = background.next_due(at(5));
+        assert!(matches!(due, Some(Due::Client(_))) && next.is_none());
+        assert!(background.next_due(at(100)).0.is_none());
+        drop((due, shared, client));
+        assert!(background.clients().is_empty());
+    }
+
+    #[test]
+    fn a_deadline_arms_the_expiry_and_only_an_earlier_one_moves_it() {
+        let background = Background::new(&BrokerConfig::new());
+        background.expire_at(at(20));
+        background.expire_at(at(30));
+        assert_eq!(background.next_due(at(0)).1, Some(at(20)));
+        background.expire_at(at(10));
+        assert_eq!(background.next_due(at(10)).1, None);
+        assert!(matches!(background.next_job(), Some(Job::Expire)));
+    }
+
+    #[test]
+    fn threads_that_wait_end_when_the_background_is_stopped() {
+        let background = Arc::new(Background::new(&BrokerConfig::new()));
+        let (jobs, timer) = (Arc::clone(&background), Arc::clone(&background));
+        let jobs = std::thread::spawn(move || jobs.wait_for_job().is_none());
+        let timer = std::thread::spawn(move || timer.wait_for_timer(&ManualClock::new()).is_none());
+        background.stop();
+        assert!(jobs.join().unwrap() && timer.join().unwrap());
     }
 }

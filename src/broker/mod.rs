@@ -10,6 +10,8 @@ mod partition;
 mod purgatory;
 mod router;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

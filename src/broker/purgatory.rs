@@ -149,3 +149,73 @@ impl Purgatory {
         Released { produces: self.produces.drain(..).collect(), fetches: std::mem::take(&mut self.fetches) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::{Handle, completion};
+
+    fn park(purgatory: &mut Purgatory, upto: u32, deadline: Option<u64>) -> Handle<Appended> {
+        let (done, handle) = completion();
+        let appended = Appended { base_offset: Offset::from(upto - 1), log_append_time: None };
+        let deadline = deadline.map(|at| Deadline { at: Instant::from_nanos(at), allowed: Duration::from_nanos(at) });
+        purgatory.park_produce(ParkedProduce { upto: Offset::from(upto), deadline, appended, done }).unwrap();
+        handle
+    }
+
+    fn is_done(handle: &Handle<Appended>) -> bool {
+        handle.try_get().is_some()
+    }
+
+    #[test]
+    fn the_high_watermark_releases_those_below_it_whatever_order_they_came_in() {
+        let mut purgatory = Purgatory::default();
+        let handles = [3, 5, 4, 1].map(|upto| park(&mut purgatory, upto, None));
+        purgatory.complete_up_to(Offset::from(4)).resolve(&Ok(()));
+        assert_eq!(handles.each_ref().map(is_done), [true, false, true, true]);
+        assert_eq!(handles[0].try_get().unwrap().unwrap().base_offset, Offset::from(2));
+        purgatory.fail_produces().resolve(&Err(Error::Closed));
+        assert!(matches!(handles[1].try_get(), Some(Err(Error::Closed))));
+    }
+
+    #[test]
+    fn a_reader_is_parked_once_and_woken_by_every_commit() {
+        let mut purgatory = Purgatory::default();
+        let signal = Arc::new(Signal::new());
+        purgatory.park_fetch(&signal).unwrap();
+        purgatory.park_fetch(&signal).unwrap();
+        let released = purgatory.complete_up_to(Offset::ZERO);
+        assert_eq!(released.fetches.len(), 1);
+        released.resolve(&Ok(()));
+        assert!(signal.take());
+        purgatory.park_fetch(&signal).unwrap();
+        purgatory.forget_fetch(&signal);
+        assert!(purgatory.is_empty());
+    }
+
+    #[test]
+    fn only_what_is_past_its_deadline_expires() {
+        let mut purgatory = Purgatory::default();
+        let _handles =
+            [park(&mut purgatory, 1, Some(30)), park(&mut purgatory, 2, Some(10)), park(&mut purgatory, 3, None)];
+        assert_eq!(purgatory.next_deadline(), Some(Instant::from_nanos(10)));
+        let expired = purgatory.expire(Instant::from_nanos(29));
+        assert_eq!(expired.iter().map(|(_, allowed)| allowed.as_nanos()).collect::<Vec<_>>(), [10]);
+        assert_eq!(purgatory.next_deadline(), Some(Instant::from_nanos(30)));
+    }
+
+    #[test]
+    fn nobody_waits_at_a_partition_that_is_gone() {
+        let mut purgatory = Purgatory::default();
+        let waiting = park(&mut purgatory, 1, None);
+        let signal = Arc::new(Signal::new());
+        purgatory.park_fetch(&signal).unwrap();
+        purgatory.close(Error::Closed).resolve(&Err(Error::Closed));
+        assert!(is_done(&waiting) && signal.take());
+        assert!(matches!(purgatory.park_fetch(&signal), Err(Error::Closed)));
+        let (done, _handle) = completion();
+        let appended = Appended { base_offset: Offset::ZERO, log_append_time: None };
+        let parked = ParkedProduce { upto: Offset::from(1), deadline: None, appended, done };
+        assert!(matches!(purgatory.park_produce(parked), Err((_, Error::Closed))));
+    }
+}
