@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::LogConfig;
 use crate::error::{Error, IoContext, Result};
 use crate::log::indexer::SegmentIndexer;
 use crate::log::layout::SegmentFile;
@@ -72,6 +73,7 @@ pub(crate) enum AppendFailure {
 #[derive(Debug)]
 pub(crate) struct ActiveSegment {
     context: Arc<LogContext>,
+    config: Arc<LogConfig>,
     segment: Segment,
     files: SegmentFiles,
     position: u64,
@@ -103,6 +105,7 @@ impl ActiveSegment {
     /// Creates the files of an empty segment. Leftovers of the same name are removed first.
     pub(crate) fn create(
         context: &Arc<LogContext>,
+        config: &Arc<LogConfig>,
         base_offset: Offset,
         now: Now,
         rng: &mut Rng,
@@ -122,18 +125,18 @@ impl ActiveSegment {
             }
         }
         let files = SegmentFiles::open(context, base_offset)?;
-        if context.config.get_preallocate() {
-            let len = context.config.get_segment_bytes();
+        if config.get_preallocate() {
+            let len = config.get_segment_bytes();
             files.log.hint(Hint::Preallocate { len }).context("preallocate", files.log.path())?;
         }
         let recovered = Recovered {
             files,
-            indexer: SegmentIndexer::new(base_offset, &context.config),
+            indexer: SegmentIndexer::new(base_offset, config),
             bounds: SegmentBounds { len: 0, next_offset: base_offset },
             first_timestamp: None,
             last_batch_crc: 0,
         };
-        let mut active = ActiveSegment::from_recovered(context, base_offset, recovered, now, rng);
+        let mut active = ActiveSegment::from_recovered(context, config, base_offset, recovered, now, rng);
         active.sums = Some(BlockSums::new(context.seal_subject(base_offset)));
         Ok(active)
     }
@@ -141,6 +144,7 @@ impl ActiveSegment {
     /// Goes on with a segment that exists.
     pub(crate) fn from_recovered(
         context: &Arc<LogContext>,
+        config: &Arc<LogConfig>,
         base_offset: Offset,
         recovered: Recovered,
         now: Now,
@@ -148,12 +152,13 @@ impl ActiveSegment {
     ) -> ActiveSegment {
         let Recovered { files, indexer, bounds, first_timestamp, last_batch_crc } = recovered;
         let log = Arc::clone(&files.log);
-        let jitter_max = context.config.get_segment_jitter().min(context.config.get_segment_time()).as_millis();
+        let jitter_max = config.get_segment_jitter().min(config.get_segment_time()).as_millis();
         let index_is_full = indexer.is_full();
         let jitter_millis = rng.below(u64::try_from(jitter_max).unwrap_or(u64::MAX).max(1));
         ActiveSegment {
             context: Arc::clone(context),
-            segment: Segment::active(Arc::clone(context), base_offset, log, indexer, bounds),
+            config: Arc::clone(config),
+            segment: Segment::active(Arc::clone(context), Arc::clone(config), base_offset, log, indexer, bounds),
             files,
             position: bounds.len,
             next_offset: bounds.next_offset,
@@ -165,6 +170,15 @@ impl ActiveSegment {
             sums: None,
             snapshot: None,
         }
+    }
+
+    pub(crate) fn config(&self) -> &Arc<LogConfig> {
+        &self.config
+    }
+
+    /// From here on these limits decide about the roll. The segment's indexes and its jitter stay what they are.
+    pub(crate) fn set_config(&mut self, config: &Arc<LogConfig>) {
+        self.config = Arc::clone(config);
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -193,7 +207,7 @@ impl ActiveSegment {
 
     /// Whether the segment must be finished before these batches, by Kafka's rules (`LogSegment.shouldRoll`).
     pub(crate) fn should_roll(&self, incoming: &Incoming, now: Now) -> bool {
-        let config = &self.context.config;
+        let config = &self.config;
         let position = self.position.saturating_add(incoming.bytes_before);
         let is_empty = position == 0;
         let too_large = incoming.size > config.get_segment_bytes().saturating_sub(position);
@@ -208,7 +222,7 @@ impl ActiveSegment {
             (Some(_), None) => 0,
             (None, _) => now.wall.millis_since(self.created),
         };
-        let limit = self.context.config.get_segment_time().saturating_sub(self.jitter);
+        let limit = self.config.get_segment_time().saturating_sub(self.jitter);
         u128::try_from(waited).is_ok_and(|waited| waited > limit.as_millis())
     }
 

@@ -76,7 +76,6 @@ impl Log {
     /// # Ok::<(), logstead::Error>(())
     /// ```
     pub fn append_as_leader(&self, batch: &mut BuiltBatch, now: Now) -> Result<AppendInfo> {
-        let log_append_time = check_and_date(batch, &self.context.config, now)?;
         let mut state = self.state.lock();
         state.check_writable(&self.context.tp)?;
         let epoch = state
@@ -86,6 +85,8 @@ impl Log {
             // Batches of a newer leader were taken meanwhile.
             return Err(Error::FencedLeaderEpoch { tp: self.context.tp.clone(), given: epoch, current: latest.epoch });
         }
+        // Under the lock, since the limits may change at any time.
+        let log_append_time = check_and_date(batch, state.active.config(), now)?;
         let first_offset = state.log_end();
         if first_offset.checked_plus(u64::from(batch.count())).is_none_or(|end| end == Offset::MAX) {
             return Err(Error::InvalidState { operation: "append", state: "the offsets are exhausted" });
@@ -255,7 +256,7 @@ impl Log {
     pub(crate) fn roll(&self, state: &mut LogState, base_offset: Offset, now: Now) -> Result<()> {
         let snapshot = producer_snapshot::encode(&state.producers);
         state.has_gaps |= base_offset != state.log_end();
-        let mut fresh = ActiveSegment::create(&self.context, base_offset, now, &mut state.rng)?;
+        let mut fresh = ActiveSegment::create(&self.context, state.active.config(), base_offset, now, &mut state.rng)?;
         fresh.set_snapshot(FileSum::of(&snapshot));
         state.names_created += 1;
         state.segments.push(fresh.segment().clone());

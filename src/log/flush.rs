@@ -242,7 +242,7 @@ impl Log {
 
     /// Whether acknowledgements of this log wait for a sync.
     pub fn durability(&self) -> Durability {
-        self.context.config.get_durability()
+        self.published.lock().config.get_durability()
     }
 }
 

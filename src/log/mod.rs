@@ -116,9 +116,46 @@ impl Log {
         &self.context.folder
     }
 
-    /// The configuration it was opened with.
-    pub fn config(&self) -> &LogConfig {
-        &self.context.config
+    /// The configuration that it works under now.
+    pub fn config(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.published.lock().config)
+    }
+
+    /// Replaces the configuration, for the next append, roll, flush and read on. What shapes the files of a segment (index
+    /// size and interval, preallocation, jitter) holds from the next segment on.
+    ///
+    /// A change from [`Durability::Os`](crate::config::Durability::Os) to `Synced` does not take back what was committed
+    /// already: the high watermark stays, and moves again once the synced offset has passed it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`]: nothing was changed; [`Error::InvalidState`]: the log was closed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{log::LogDirectory, config::{Durability, LogConfig}, types::*, storage::MemStorage};
+    /// # use logstead::time::{Clock, ManualClock};
+    /// # let clock = ManualClock::new();
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data")?;
+    /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
+    /// log.update_config(LogConfig::new().durability(Durability::Os))?;
+    /// assert_eq!(log.config().get_durability(), Durability::Os);
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn update_config(&self, config: LogConfig) -> Result<()> {
+        config.validate()?;
+        let config = Arc::new(config);
+        // A truncation puts another segment in the active one's place.
+        let _token = self.maintenance.lock();
+        let mut state = self.state.lock();
+        if matches!(state.availability, Availability::Closed) {
+            return state.check_writable(&self.context.tp);
+        }
+        for segment in &state.segments {
+            segment.set_config(&config);
+        }
+        state.active.set_config(&config);
+        self.published.lock().config = config;
+        Ok(())
     }
 
     /// What opening it found and did.
@@ -270,7 +307,7 @@ impl Log {
     /// ```
     pub fn advance_high_watermark(&self, offset: Offset) -> Result<Offset> {
         let mut state = self.state.lock();
-        let limit = state.high_watermark_limit(self.context.config.get_durability());
+        let limit = state.high_watermark_limit();
         let moved = offset.min(limit);
         if moved <= state.high_watermark {
             return Ok(state.high_watermark);

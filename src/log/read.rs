@@ -337,7 +337,7 @@ struct Headers<'a> {
 
 impl Headers<'_> {
     fn of<'a>(log: &'a Log, segment: &Segment) -> Result<Headers<'a>> {
-        let interval = usize::try_from(log.context.config.get_index_interval_bytes()).unwrap_or(0);
+        let interval = usize::try_from(segment.index_interval_bytes()).unwrap_or(0);
         Ok(Headers {
             log,
             map: segment.map()?,

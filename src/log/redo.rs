@@ -123,7 +123,6 @@ fn encode(context: &LogContext, base_offset: Offset, position: u64, tail: &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LogConfig;
     use crate::storage::{MemStorage, Storage};
     use crate::types::{TopicId, TopicPartition};
 
@@ -135,7 +134,7 @@ mod tests {
             folder: "/t-0".into(),
             tp: TopicPartition::new("t", 0).unwrap(),
             topic_id: TopicId::from_bytes([1; 16]),
-            config: LogConfig::new(),
+            was_mapped: Arc::default(),
         }
     }
 

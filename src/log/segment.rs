@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{LogConfig, ReadMode};
 use crate::error::{Damage, Error, IoContext, Result};
@@ -27,7 +28,9 @@ pub(crate) struct LogContext {
     pub(crate) folder: PathBuf,
     pub(crate) tp: TopicPartition,
     pub(crate) topic_id: TopicId,
-    pub(crate) config: LogConfig,
+    /// Whether a log of this data folder was read through a map since it was opened. Somebody may then hold one still, even
+    /// of an earlier opening of this log.
+    pub(crate) was_mapped: Arc<AtomicBool>,
 }
 
 impl LogContext {
@@ -59,6 +62,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
+    config: Arc<LogConfig>,
     phase: SegmentPhase,
     len: u64,
     next_offset: Offset,
@@ -98,6 +102,7 @@ impl Segment {
     /// A segment that takes appends, with an indexer that has seen every batch in it.
     pub(crate) fn active(
         context: Arc<LogContext>,
+        config: Arc<LogConfig>,
         base_offset: Offset,
         file: Arc<dyn StorageFile>,
         indexer: SegmentIndexer,
@@ -105,6 +110,7 @@ impl Segment {
     ) -> Segment {
         let max_timestamp = indexer.max_timestamp();
         let state = State {
+            config,
             phase: SegmentPhase::Active,
             len: bounds.len,
             next_offset: bounds.next_offset,
@@ -118,8 +124,14 @@ impl Segment {
     }
 
     /// A finished segment whose files are opened on first use.
-    pub(crate) fn sealed(context: Arc<LogContext>, base_offset: Offset, bounds: SegmentBounds) -> Segment {
+    pub(crate) fn sealed(
+        context: Arc<LogContext>,
+        config: Arc<LogConfig>,
+        base_offset: Offset,
+        bounds: SegmentBounds,
+    ) -> Segment {
         let state = State {
+            config,
             phase: SegmentPhase::Sealed,
             len: bounds.len,
             next_offset: bounds.next_offset,
@@ -272,6 +284,20 @@ impl Segment {
         Ok(Some(seal))
     }
 
+    /// From here on it is read as this configuration says. A map that readers hold stays with them.
+    pub(crate) fn set_config(&self, config: &Arc<LogConfig>) {
+        let mut state = self.inner.state.lock();
+        state.config = Arc::clone(config);
+        if config.get_read_mode() == ReadMode::Positioned {
+            state.map = None;
+        }
+    }
+
+    /// About how many bytes of batches stand between two entries of its offset index.
+    pub(crate) fn index_interval_bytes(&self) -> u64 {
+        self.inner.state.lock().config.get_index_interval_bytes()
+    }
+
     /// Length and end of the segment, read together.
     pub(crate) fn bounds(&self) -> SegmentBounds {
         let state = self.inner.state.lock();
@@ -297,11 +323,12 @@ impl Segment {
     /// All bytes of a sealed segment as one read-only map, when the log reads through maps.
     pub(crate) fn map(&self) -> Result<Option<FrozenBytes>> {
         let mut state = self.inner.state.lock();
-        if state.phase != SegmentPhase::Sealed || self.inner.context.config.get_read_mode() != ReadMode::Mapped {
+        if state.phase != SegmentPhase::Sealed || state.config.get_read_mode() != ReadMode::Mapped {
             return Ok(None);
         }
         if state.map.is_none() {
             let file = self.file_of(&mut state)?;
+            self.inner.context.was_mapped.store(true, Ordering::Relaxed);
             state.map = Some(file.freeze().context("map", file.path())?);
         }
         Ok(state.map.clone())
@@ -316,7 +343,8 @@ impl Segment {
             state.phase = SegmentPhase::Sealing;
         }
         state.map = None;
-        was_mappable && self.inner.context.config.get_read_mode() == ReadMode::Mapped
+        let maps = state.config.get_read_mode() == ReadMode::Mapped;
+        was_mappable && (maps || self.inner.context.was_mapped.load(Ordering::Relaxed))
     }
 
     /// Where to start looking for an offset: the last indexed batch that ends at or below it.
@@ -401,7 +429,7 @@ impl Segment {
             let (offsets, times) = match self.load_indexes(state.len) {
                 Ok(loaded) => loaded,
                 // An index is derived: whatever is wrong with it, the log gives the same answers.
-                Err(_) => self.rebuild_indexes(file, state.len)?,
+                Err(_) => self.rebuild_indexes(file, &state)?,
             };
             state.indexes = Indexes::Loaded { offsets, times };
         }
@@ -430,9 +458,9 @@ impl Segment {
     }
 
     /// Indexes the log again, passing over damage: what can be read must be found.
-    fn rebuild_indexes(&self, file: Arc<dyn StorageFile>, len: u64) -> Result<(OffsetIndex, TimeIndex)> {
-        let mut indexer = SegmentIndexer::new(self.base_offset(), &self.inner.context.config);
-        let mut scanner = BatchScanner::new(file, 0, len);
+    fn rebuild_indexes(&self, file: Arc<dyn StorageFile>, state: &State) -> Result<(OffsetIndex, TimeIndex)> {
+        let mut indexer = SegmentIndexer::new(self.base_offset(), &state.config);
+        let mut scanner = BatchScanner::new(file, 0, state.len);
         let mut expected = self.base_offset();
         loop {
             match scanner.next_batch() {

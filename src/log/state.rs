@@ -1,12 +1,13 @@
 //! [S] What a log knows, behind its one lock, and the snapshot that readers take instead of it.
 //!
 //! Invariant: `log_start <= last_stable_offset <= high_watermark <= log_end`, and `synced <= log_end`. With
-//! [`Durability::Synced`] the high watermark never passes `synced`: what is committed is on disk.
+//! [`Durability::Synced`] the high watermark never moves past `synced`: what is committed is on disk. (It may stand there
+//! for a while when the configuration has just been changed from [`Durability::Os`].)
 //! Lock ranks: `LogState` for [`LogState`], `LogPublished` for [`Published`].
 
 use std::sync::Arc;
 
-use crate::config::Durability;
+use crate::config::{Durability, LogConfig};
 use crate::error::{Corrupt, Error, IoContext, Result};
 use crate::log::active::ActiveSegment;
 use crate::log::checkpoint;
@@ -71,6 +72,7 @@ pub(crate) enum Availability {
 /// What a reader needs, replaced as a whole under a lock of its own so that readers never wait for a write.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
+    pub(crate) config: Arc<LogConfig>,
     pub(crate) segments: Arc<[Segment]>,
     pub(crate) epochs: Arc<EpochCache>,
     pub(crate) damage: Arc<[Corrupt]>,
@@ -117,8 +119,8 @@ impl LogState {
     }
 
     /// How far the high watermark may go.
-    pub(crate) fn high_watermark_limit(&self, durability: Durability) -> Offset {
-        match durability {
+    pub(crate) fn high_watermark_limit(&self) -> Offset {
+        match self.active.config().get_durability() {
             Durability::Synced => self.synced.min(self.log_end()),
             Durability::Os => self.log_end(),
         }
@@ -138,6 +140,7 @@ impl LogState {
     /// The snapshot for readers.
     pub(crate) fn publish(&self) -> Published {
         Published {
+            config: Arc::clone(self.active.config()),
             segments: self.segments.as_slice().into(),
             epochs: Arc::new(self.epochs.clone()),
             damage: Arc::clone(&self.damage),

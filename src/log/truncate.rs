@@ -244,7 +244,7 @@ impl Log {
             Some((segment, position)) => self.cut_segment(segment, *position, cut.log_end, now)?,
             None => {
                 let mut rng = self.state.lock().rng.split("jitter");
-                ActiveSegment::create(&self.context, cut.log_end, now, &mut rng)?
+                ActiveSegment::create(&self.context, &self.config(), cut.log_end, now, &mut rng)?
             }
         };
         let mut segments = cut.keep;
@@ -330,9 +330,9 @@ impl Log {
             files.log.sync(SyncMode::All).in_doubt_context("sync", files.log.path())?;
         }
         let has_gaps = self.state.lock().has_gaps;
-        let recovered = recovery::resume(&self.context, base, log_end, has_gaps)?;
+        let recovered = recovery::resume(&self.context, &self.config(), base, log_end, has_gaps)?;
         let mut rng = self.state.lock().rng.split("jitter");
-        Ok(ActiveSegment::from_recovered(&self.context, base, recovered, now, &mut rng))
+        Ok(ActiveSegment::from_recovered(&self.context, &self.config(), base, recovered, now, &mut rng))
     }
 
     fn copy_prefix(&self, segment: &Segment, len: u64) -> Result<()> {

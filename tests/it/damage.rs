@@ -75,7 +75,7 @@ fn written(place: Where, closed: bool) -> (MemStorage, LogConfig) {
     match closed {
         true => home.close(),
         false => {
-            let config = home.log.config().clone();
+            let config = LogConfig::clone(&home.log.config());
             let Home { storage, directory, log } = home;
             drop((directory, log));
             (storage, config)

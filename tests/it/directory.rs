@@ -137,7 +137,7 @@ fn without_the_witness_a_crashed_log_keeps_its_records() {
     (0..3).for_each(|value| home.append(1, &[value; 20]));
     home.log.flush().unwrap();
     let before = all_bytes(&home.log);
-    let (storage, config) = (home.storage.clone(), home.log.config().clone());
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
     drop(home);
     storage.remove(&in_folder("logstead.witness")).unwrap();
     let home = Home::on(storage, config);
@@ -217,7 +217,7 @@ fn every_partition_of_a_folder_is_listed() {
 fn a_folder_is_not_marked_clean_while_a_crashed_partition_was_not_opened() {
     let home = Home::leading(LogConfig::new());
     home.append(1, b"value");
-    let (storage, config) = (home.storage.clone(), home.log.config().clone());
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
     drop(home);
     LogDirectory::options().storage(storage.clone()).open(FOLDER).unwrap().close().unwrap();
     let home = Home::on(storage, config);

@@ -32,7 +32,7 @@ fn first_log() -> PathBuf {
 
 /// The process dies; what is left is the disk.
 fn die(home: Home) -> (MemStorage, LogConfig) {
-    let (storage, config) = (home.storage.clone(), home.log.config().clone());
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
     drop(home);
     (storage, config)
 }
@@ -205,7 +205,7 @@ fn a_failed_sync_of_the_witness_is_not_retried() {
 #[test]
 fn after_a_failed_sync_of_the_witness_the_folder_is_not_marked_clean() {
     let home = committed(1, LogConfig::new());
-    let (storage, config) = (home.storage.clone(), home.log.config().clone());
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
     storage.fail(Fault::nth(0).of_kind(OperationKind::Sync).on_paths_ending_with("logstead.witness"));
     home.directory.checkpoint().unwrap_err();
     home.directory.close().unwrap_err();
@@ -388,7 +388,7 @@ fn starting_anew_at_an_offset_survives_a_death_at_every_call() {
             let (old, _, home) = start_anew(Some(point), number);
             for model in [CrashModel::KeepAll, CrashModel::DropAll] {
                 let what = format!("{:?}, {model:?}", point(number));
-                let again = Home::on(home.storage.crash_image(&model, 0), home.log.config().clone());
+                let again = Home::on(home.storage.crash_image(&model, 0), LogConfig::clone(&home.log.config()));
                 assert_eq!(again.log.recovery_report().damage, [], "{what}");
                 let (start, end) = (again.log.log_start_offset(), again.log.log_end_offset());
                 let is_new = (start, end) == (offset(1_000), offset(1_000));

@@ -13,6 +13,7 @@
 
 mod append;
 mod commit;
+mod config;
 mod damage;
 mod directory;
 mod epochs;

@@ -29,7 +29,7 @@ fn abort(home: &Home, producer: i64) {
 /// Lets go of the log and opens it again under the same `LogDirectory`.
 fn reopen(home: Home) -> Home {
     let Home { storage, directory, log } = home;
-    let config = log.config().clone();
+    let config = LogConfig::clone(&log.config());
     drop(log);
     let log = directory.open_log(&tp(), None, config, now()).unwrap();
     Home { storage, directory, log }
@@ -196,7 +196,8 @@ fn a_torn_tail_is_cut() {
     let whole = all_bytes(&home.log);
     home.append(1, b"torn");
     let path = home.path(SegmentFile::Log, 0);
-    let (storage, config, bytes) = (home.storage.clone(), home.log.config().clone(), bytes_of(&home.storage, &path));
+    let (storage, config, bytes) =
+        (home.storage.clone(), LogConfig::clone(&home.log.config()), bytes_of(&home.storage, &path));
     drop(home);
     for len in whole.len() + 1..bytes.len() {
         overwrite(&storage, &path, &bytes[..len]);
@@ -213,7 +214,7 @@ fn zeros_behind_the_last_batch_are_cut() {
     let home = Home::leading(LogConfig::new());
     home.append(1, b"whole");
     let (path, before) = (home.path(SegmentFile::Log, 0), all_bytes(&home.log));
-    let (storage, config) = (home.storage.clone(), home.log.config().clone());
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
     drop(home);
     overwrite(&storage, &path, &[before.as_slice(), &[0; 5_000]].concat());
     let home = Home::on(storage, config);
@@ -230,7 +231,7 @@ fn a_torn_header_is_not_taken_for_an_old_message() {
     home.append(1, b"torn");
     let path = home.path(SegmentFile::Log, 0);
     let (storage, config, mut bytes) =
-        (home.storage.clone(), home.log.config().clone(), bytes_of(&home.storage, &path));
+        (home.storage.clone(), LogConfig::clone(&home.log.config()), bytes_of(&home.storage, &path));
     drop(home);
     bytes[whole.len() + 13..].fill(0);
     overwrite(&storage, &path, &bytes);
@@ -247,7 +248,7 @@ fn intact_batches_behind_a_torn_one_are_kept_aside_and_reported() {
     home.append(1, b"good");
     let path = home.path(SegmentFile::Log, 0);
     let (storage, config, mut bytes) =
-        (home.storage.clone(), home.log.config().clone(), bytes_of(&home.storage, &path));
+        (home.storage.clone(), LogConfig::clone(&home.log.config()), bytes_of(&home.storage, &path));
     drop(home);
     bytes[whole.len() + 70] ^= 1;
     overwrite(&storage, &path, &bytes);
@@ -261,7 +262,7 @@ fn intact_batches_behind_a_torn_one_are_kept_aside_and_reported() {
 fn a_message_of_old_kafka_is_refused_and_left_alone() {
     let home = Home::leading(LogConfig::new());
     let path = home.path(SegmentFile::Log, 0);
-    let (storage, config) = (home.storage.clone(), home.log.config().clone());
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
     drop(home);
     let message = [&[1, 0][..], &5_i64.to_be_bytes(), &(-1_i32).to_be_bytes(), &3_i32.to_be_bytes(), b"old"].concat();
     let crc = crc32fast::hash(&message).to_be_bytes();

@@ -72,14 +72,14 @@ impl Home {
 
     /// The process dies, and the next one opens the folder.
     pub(crate) fn crash(self) -> Home {
-        let (storage, config) = (self.storage.clone(), self.log.config().clone());
+        let (storage, config) = (self.storage.clone(), LogConfig::clone(&self.log.config()));
         drop(self);
         Home::on(storage, config)
     }
 
     /// A clean stop; what is left is the disk.
     pub(crate) fn close(self) -> (MemStorage, LogConfig) {
-        let config = self.log.config().clone();
+        let config = LogConfig::clone(&self.log.config());
         self.directory.close().unwrap();
         (self.storage, config)
     }

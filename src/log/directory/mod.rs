@@ -8,6 +8,7 @@ mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use crate::config::LogConfig;
@@ -259,6 +260,7 @@ impl LogDirectoryOptions {
             witness_file,
             report,
             pool: BufferPool::new(READ_BUFFERS_MAX),
+            was_mapped: Arc::default(),
             writing: RankedMutex::new(Rank::DirectoryFiles, ()),
             state: RankedMutex::new(Rank::LogDirectory, state),
         };
@@ -273,6 +275,7 @@ pub(crate) struct DirectoryCore {
     witness_file: Arc<dyn StorageFile>,
     report: DirectoryReport,
     pool: Arc<BufferPool>,
+    was_mapped: Arc<AtomicBool>,
     writing: RankedMutex<()>,
     state: RankedMutex<DirectoryState>,
 }
@@ -408,8 +411,9 @@ impl DirectoryCore {
             is_foreign: had_log && witness.is_none() && facts.topic_id != Some(topic_id),
             witness,
         };
-        let context = Arc::new(LogContext { storage, folder, tp: tp.clone(), topic_id, config });
-        let opened = recovery::open(&context, &known, now, &mut rng)?;
+        let was_mapped = Arc::clone(&self.was_mapped);
+        let context = Arc::new(LogContext { storage, folder, tp: tp.clone(), topic_id, was_mapped });
+        let opened = recovery::open(&context, &Arc::new(config), &known, now, &mut rng)?;
         let log = Log::start(NewLog {
             context,
             directory: Arc::clone(self),

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::LogConfig;
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::active::{ActiveSegment, Recovered, SegmentFiles};
 use crate::log::checkpoint::decode_epochs;
@@ -124,12 +125,18 @@ pub struct CutTail {
 }
 
 /// Opens a partition folder.
-pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut Rng) -> Result<Opened> {
+pub(crate) fn open(
+    context: &Arc<LogContext>,
+    config: &Arc<LogConfig>,
+    known: &Known,
+    now: Now,
+    rng: &mut Rng,
+) -> Result<Opened> {
     let mut report =
         RecoveryReport { was_clean: known.is_clean, was_foreign: known.is_foreign, ..RecoveryReport::default() };
     let bases = folder::prepare(context, known, &mut report)?;
     let stored_epochs = read_epochs(context)?;
-    let mut walk = Walk::new(context, known, stored_epochs.as_ref(), &mut report);
+    let mut walk = Walk::new(context, config, known, stored_epochs.as_ref(), &mut report);
     for (index, base) in bases.iter().enumerate() {
         if !walk.visit(*base, bases.get(index + 1).copied())? {
             break;
@@ -150,9 +157,16 @@ pub(crate) fn open(context: &Arc<LogContext>, known: &Known, now: Now, rng: &mut
     let active = match tail.take() {
         Some(tail) => {
             let base = tail.base_offset;
-            ActiveSegment::from_recovered(context, base, finish_tail(context, known, tail, &mut report)?, now, rng)
+            ActiveSegment::from_recovered(
+                context,
+                config,
+                base,
+                finish_tail(context, known, tail, &mut report)?,
+                now,
+                rng,
+            )
         }
-        None => ActiveSegment::create(context, log_end, now, rng)?,
+        None => ActiveSegment::create(context, config, log_end, now, rng)?,
     };
     segments.push(active.segment().clone());
     let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
@@ -193,6 +207,7 @@ fn start_anew(context: &LogContext, bases: &[Offset], log_start: Offset) -> Resu
 /// The walk over a folder's segments in offset order.
 struct Walk<'a> {
     context: &'a Arc<LogContext>,
+    config: &'a Arc<LogConfig>,
     known: &'a Known,
     /// The history that the batches below the durable point must agree with.
     epochs: Option<&'a EpochCache>,
@@ -213,6 +228,7 @@ struct Walked {
 impl<'a> Walk<'a> {
     fn new(
         context: &'a Arc<LogContext>,
+        config: &'a Arc<LogConfig>,
         known: &'a Known,
         stored_epochs: Option<&'a EpochCache>,
         report: &'a mut RecoveryReport,
@@ -221,7 +237,7 @@ impl<'a> Walk<'a> {
         let walked =
             Walked { segments: Vec::new(), epochs: Vec::new(), log_end: known.log_start, has_gaps, tail: None };
         let epochs = stored_epochs.filter(|_| !known.is_foreign);
-        Walk { context, known, epochs, report, walked, visited: false }
+        Walk { context, config, known, epochs, report, walked, visited: false }
     }
 
     /// Takes in the segment at `base`; `false` when the log ends before it and the rest was set aside.
@@ -246,7 +262,7 @@ impl<'a> Walk<'a> {
         }
         if let Some(next_base) = next_base
             && next_base <= self.known.trusted_up_to()
-            && let Some(segment) = segment::trusted(self.context, base, next_base)
+            && let Some(segment) = segment::trusted(self.context, self.config, base, next_base)
         {
             let end = segment.next_offset();
             self.check_length(&segment)?;
@@ -265,7 +281,8 @@ impl<'a> Walk<'a> {
             Some(next_base) if !self.is_empty(next_base)? => Some(next_base),
             Some(_) | None => None,
         };
-        let expected = Expected { trusted_up_to, next_base: limit, has_gaps, epochs: self.epochs };
+        let config = self.config;
+        let expected = Expected { config, trusted_up_to, next_base: limit, has_gaps, epochs: self.epochs };
         let mut scanned = segment::scan(self.context, self.known, expected, base, self.report)?;
         let next_expected = match next_base {
             Some(next_base) => Some(next_base),
@@ -327,6 +344,7 @@ impl<'a> Walk<'a> {
         let recovered = finish_tail(self.context, self.known, scanned, self.report)?;
         let segment = Segment::active(
             Arc::clone(self.context),
+            Arc::clone(self.config),
             base,
             Arc::clone(&recovered.files.log),
             recovered.indexer,

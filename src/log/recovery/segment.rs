@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::LogConfig;
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::active::Recovered;
 use crate::log::epoch_cache::{EpochCache, EpochEntry};
@@ -41,16 +42,22 @@ pub(crate) struct Scanned {
 }
 
 /// A segment that its seal vouches for; `None` when there is no seal, or it does not lead to the next segment.
-pub(crate) fn trusted(context: &Arc<LogContext>, base: Offset, next_base: Offset) -> Option<Segment> {
-    let unknown = Segment::sealed(Arc::clone(context), base, empty_bounds(base));
+pub(crate) fn trusted(
+    context: &Arc<LogContext>,
+    config: &Arc<LogConfig>,
+    base: Offset,
+    next_base: Offset,
+) -> Option<Segment> {
+    let unknown = Segment::sealed(Arc::clone(context), Arc::clone(config), base, empty_bounds(base));
     let seal = unknown.read_seal().ok().flatten().filter(|seal| seal.next_offset <= next_base)?;
     let bounds = SegmentBounds { len: seal.log_len, next_offset: seal.next_offset };
-    Some(Segment::sealed(Arc::clone(context), base, bounds))
+    Some(Segment::sealed(Arc::clone(context), Arc::clone(config), base, bounds))
 }
 
 /// What the batches of a segment are measured by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected<'a> {
+    pub(crate) config: &'a LogConfig,
     /// Below this offset the segment need not be read.
     pub(crate) trusted_up_to: Offset,
     /// Where the next segment starts: no batch of this one reaches further.
@@ -258,7 +265,13 @@ pub(crate) fn settle(context: &LogContext, scanned: &mut Scanned, report: &mut R
 }
 
 /// Takes up a segment that was cut at `end` while the log was open.
-pub(crate) fn resume(context: &LogContext, base: Offset, end: Offset, has_gaps: bool) -> Result<Recovered> {
+pub(crate) fn resume(
+    context: &LogContext,
+    config: &LogConfig,
+    base: Offset,
+    end: Offset,
+    has_gaps: bool,
+) -> Result<Recovered> {
     let known = Known {
         recovery_point: end,
         log_start: Offset::ZERO,
@@ -268,7 +281,7 @@ pub(crate) fn resume(context: &LogContext, base: Offset, end: Offset, has_gaps: 
         is_foreign: false,
     };
     let mut report = RecoveryReport::default();
-    let expected = Expected { trusted_up_to: end, next_base: None, has_gaps, epochs: None };
+    let expected = Expected { config, trusted_up_to: end, next_base: None, has_gaps, epochs: None };
     let scanned = scan(context, &known, expected, base, &mut report)?;
     match report.damage.pop() {
         Some(damage) => Err(Error::Corrupt(Box::new(damage))),
@@ -309,7 +322,7 @@ fn load_indexer(
     let trusted_up_to = expected.trusted_up_to;
     let fresh = || {
         let start = ResumePoint { position: 0, indexed: None };
-        (SegmentIndexer::new(base, &context.config), start)
+        (SegmentIndexer::new(base, expected.config), start)
     };
     if trusted_up_to <= base {
         let (indexer, start) = fresh();
@@ -317,7 +330,7 @@ fn load_indexer(
     }
     match load_indexes(context, base) {
         Ok((offsets, times)) => {
-            let (indexer, resume) = SegmentIndexer::resume(&offsets, &times, trusted_up_to, &context.config);
+            let (indexer, resume) = SegmentIndexer::resume(&offsets, &times, trusted_up_to, expected.config);
             if is_as_indexed(file, file_len, resume, expected.epochs) {
                 return (indexer, resume, false);
             }
