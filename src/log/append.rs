@@ -291,7 +291,7 @@ impl Log {
         let state = self.state.lock();
         match &state.availability {
             Availability::Changing(_) => Ok(()),
-            Availability::Open | Availability::Offline(_) | Availability::Closed => {
+            Availability::Open | Availability::Offline(_) | Availability::Closed(_) => {
                 state.check_writable(&self.context.tp)
             }
         }

@@ -147,7 +147,7 @@ impl Log {
         // A truncation puts another segment in the active one's place.
         let _token = self.maintenance.lock();
         let mut state = self.state.lock();
-        if matches!(state.availability, Availability::Closed) {
+        if matches!(state.availability, Availability::Closed(_)) {
             return state.check_writable(&self.context.tp);
         }
         for segment in &state.segments {
@@ -208,7 +208,9 @@ impl Log {
     /// # Errors
     /// [`Error::Io`] or [`Error::Corrupt`] when a `.txnindex` cannot be read.
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
-        let segments = self.segments();
+        let view = self.published.lock().clone();
+        view.check_present()?;
+        let segments = view.segments;
         let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
         let mut found = Vec::new();
         for segment in segments.iter().skip(first) {
@@ -312,7 +314,7 @@ impl Log {
         if moved <= state.high_watermark {
             return Ok(state.high_watermark);
         }
-        if matches!(state.availability, Availability::Closed) {
+        if matches!(state.availability, Availability::Closed(_)) {
             state.check_writable(&self.context.tp)?;
         }
         state.high_watermark = moved;
@@ -339,7 +341,7 @@ impl Log {
         let is_online = {
             let mut state = self.state.lock();
             match &state.availability {
-                Availability::Closed => return Ok(()),
+                Availability::Closed(_) => return Ok(()),
                 Availability::Offline(_) => false,
                 // From here on nothing is appended that the last flush would miss.
                 Availability::Open | Availability::Changing(_) => {
@@ -351,11 +353,35 @@ impl Log {
         let finished = if is_online { self.finish() } else { Ok(()) };
         // A flush that was begun before and has not run yet must leave the folder alone from here on.
         *self.flush_gate.lock() = None;
-        self.state.lock().availability = Availability::Closed;
+        self.state.lock().availability = Availability::Closed("it was closed");
         if finished.is_ok() && self.is_sound() && is_online {
             self.directory.on_log_closed(&self.context.tp, self.facts());
         }
         finished
+    }
+
+    /// Takes the log out of service for good, since its files are about to get another name: from here on nothing is
+    /// written, and nothing is read but what readers hold already.
+    fn retire(&self, why: &'static str) {
+        let _token = self.maintenance.lock();
+        // Waits for a flush that runs; one that comes later leaves the folder alone.
+        *self.flush_gate.lock() = None;
+        let mut state = self.state.lock();
+        state.availability = Availability::Closed(why);
+        state.leader_epoch = None;
+        state.generation += 1;
+        state.witness.retire();
+        for segment in &state.segments {
+            segment.retire(why);
+        }
+        let mut published = self.published.lock();
+        published.gone = Some(why);
+        published.generation = state.generation;
+    }
+
+    /// Whether it was closed or taken out of service.
+    fn is_closed(&self) -> bool {
+        matches!(self.state.lock().availability, Availability::Closed(_))
     }
 
     /// Completes and trims the files of the active segment, and then makes them durable.

@@ -125,6 +125,7 @@ impl Log {
     fn read_with_hint(&self, from: Offset, limits: ReadLimits, hint: Option<(Offset, u64)>) -> Result<LogSlice> {
         loop {
             let view = self.published.lock().clone();
+            view.check_present()?;
             let result = self.read_in(&view, from, limits, hint);
             // A truncation may have cut bytes under this read's feet; what it saw then is not damage.
             let cut_meanwhile = || self.published.lock().generation != view.generation;

@@ -62,6 +62,8 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
+    /// Why the segment's names lead to another log's files, or nowhere.
+    retired: Option<&'static str>,
     config: Arc<LogConfig>,
     phase: SegmentPhase,
     len: u64,
@@ -71,6 +73,12 @@ struct State {
     map: Option<FrozenBytes>,
     indexes: Indexes,
     aborted: Option<Vec<AbortedTransaction>>,
+}
+
+impl State {
+    fn check_present(&self) -> Result<()> {
+        self.retired.map_or(Ok(()), |state| Err(Error::InvalidState { operation: "read the log", state }))
+    }
 }
 
 #[derive(Debug)]
@@ -110,6 +118,7 @@ impl Segment {
     ) -> Segment {
         let max_timestamp = indexer.max_timestamp();
         let state = State {
+            retired: None,
             config,
             phase: SegmentPhase::Active,
             len: bounds.len,
@@ -131,6 +140,7 @@ impl Segment {
         bounds: SegmentBounds,
     ) -> Segment {
         let state = State {
+            retired: None,
             config,
             phase: SegmentPhase::Sealed,
             len: bounds.len,
@@ -228,7 +238,9 @@ impl Segment {
             Some(index) => index.iter().collect(),
             None => find_aborted(&self.inner.context, self)?,
         };
-        self.inner.state.lock().aborted = Some(aborted.clone());
+        let mut state = self.inner.state.lock();
+        state.check_present()?;
+        state.aborted = Some(aborted.clone());
         Ok(aborted)
     }
 
@@ -237,6 +249,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Corrupt`] names the first file and position that differ; [`Error::Io`] when a file cannot be read.
     pub fn verify_seal(&self) -> Result<bool> {
+        self.inner.state.lock().check_present()?;
         let storage = &*self.inner.context.storage;
         let Some(seal) = self.read_seal()? else { return Ok(false) };
         let file = self.file()?;
@@ -284,6 +297,11 @@ impl Segment {
         Ok(Some(seal))
     }
 
+    /// From here on no file of it is opened: its name may soon be another's. Open ones stay readable.
+    pub(crate) fn retire(&self, why: &'static str) {
+        self.inner.state.lock().retired = Some(why);
+    }
+
     /// From here on it is read as this configuration says. A map that readers hold stays with them.
     pub(crate) fn set_config(&self, config: &Arc<LogConfig>) {
         let mut state = self.inner.state.lock();
@@ -314,6 +332,7 @@ impl Segment {
         if let Some(file) = &state.file {
             return Ok(Arc::clone(file));
         }
+        state.check_present()?;
         let path = self.path(SegmentFile::Log);
         let file = self.inner.context.storage.open(&path, OpenMode::Read).context("open", &path)?;
         state.file = Some(Arc::clone(&file));
@@ -425,6 +444,7 @@ impl Segment {
     fn with_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> Result<T> {
         let mut state = self.inner.state.lock();
         if matches!(state.indexes, Indexes::OnDisk) {
+            state.check_present()?;
             let file = self.file_of(&mut state)?;
             let (offsets, times) = match self.load_indexes(state.len) {
                 Ok(loaded) => loaded,

@@ -65,8 +65,8 @@ pub(crate) enum Availability {
     Changing(&'static str),
     /// Not since this failure.
     Offline(Arc<Error>),
-    /// It was closed.
-    Closed,
+    /// It was closed, or taken out of service; why.
+    Closed(&'static str),
 }
 
 /// What a reader needs, replaced as a whole under a lock of its own so that readers never wait for a write.
@@ -83,6 +83,15 @@ pub(crate) struct Published {
     pub(crate) log_end: Offset,
     pub(crate) generation: u64,
     pub(crate) has_gaps: bool,
+    /// Why there is nothing to read any more.
+    pub(crate) gone: Option<&'static str>,
+}
+
+impl Published {
+    /// Refuses to read a log whose files are not its own any more.
+    pub(crate) fn check_present(&self) -> Result<()> {
+        self.gone.map_or(Ok(()), |state| Err(Error::InvalidState { operation: "read the log", state }))
+    }
 }
 
 impl LogState {
@@ -92,14 +101,14 @@ impl LogState {
             Availability::Open => Ok(()),
             Availability::Changing(state) => Err(Error::InvalidState { operation: "append", state }),
             Availability::Offline(cause) => Err(Error::Offline { tp: tp.clone(), cause: Arc::clone(cause) }),
-            Availability::Closed => Err(Error::InvalidState { operation: "use the log", state: "it was closed" }),
+            Availability::Closed(state) => Err(Error::InvalidState { operation: "use the log", state }),
         }
     }
 
     /// Takes the log offline for writing, for good; the first cause is kept.
     pub(crate) fn go_offline(&mut self, cause: &Error) {
         self.has_failed = true;
-        if !matches!(self.availability, Availability::Offline(_)) {
+        if matches!(self.availability, Availability::Open | Availability::Changing(_)) {
             self.availability = Availability::Offline(Arc::new(cause.clone()));
         }
     }
@@ -151,6 +160,7 @@ impl LogState {
             log_end: self.log_end(),
             generation: self.generation,
             has_gaps: self.has_gaps,
+            gone: None,
         }
     }
 
@@ -196,6 +206,8 @@ pub(crate) struct WitnessWriter {
     durable: DurablePoint,
     /// Whether a sync is under way that must find the copy as it is, and what is to be written after it.
     is_held: bool,
+    /// Whether the slot is this log's no more.
+    is_retired: bool,
     waiting: Option<Witness>,
 }
 
@@ -203,7 +215,16 @@ impl WitnessWriter {
     /// `generation` is the newest that is in the file, and durable.
     pub(crate) fn new(file: Arc<dyn StorageFile>, slot: u32, generation: u64) -> WitnessWriter {
         let durable = DurablePoint { segment_base: Offset::ZERO, position: 0, last_batch_crc: 0 };
-        WitnessWriter { file, slot, generation, kept: generation, durable, is_held: false, waiting: None }
+        WitnessWriter {
+            file,
+            slot,
+            generation,
+            kept: generation,
+            durable,
+            is_held: false,
+            is_retired: false,
+            waiting: None,
+        }
     }
 
     pub(crate) fn slot(&self) -> u32 {
@@ -229,7 +250,15 @@ impl WitnessWriter {
         self.write_block(witness)
     }
 
+    /// The slot is given up: nothing is written to it any more.
+    pub(crate) fn retire(&mut self) {
+        self.is_retired = true;
+    }
+
     fn write_block(&mut self, mut witness: Witness) -> Result<()> {
+        if self.is_retired {
+            return Ok(());
+        }
         self.generation += 1;
         if block_position(self.slot, self.generation) == block_position(self.slot, self.kept) {
             self.generation += 1;

@@ -15,6 +15,7 @@ mod append;
 mod commit;
 mod config;
 mod damage;
+mod delete;
 mod directory;
 mod epochs;
 mod errors;

@@ -10,13 +10,19 @@ use std::sync::Arc;
 use crate::error::{Error, IoContext, Result};
 use crate::log::checkpoint::{OffsetCheckpoint, decode_offsets, encode_offsets};
 use crate::log::clean_shutdown;
+use crate::log::directory::departed::Departure;
+use crate::log::directory::departure::find_departed;
 use crate::log::directory::{DirectoryReport, PartitionFacts, file_in};
+use crate::log::layout::PARTITION_METADATA_FILE;
 use crate::log::manifest::{FORMAT, MANIFEST_FILE, Manifest, ManifestPartition};
+use crate::log::partition_metadata;
 use crate::log::properties::FolderIdentity;
 use crate::log::seal::FileSum;
-use crate::log::witness::{SLOT_BYTES, WITNESS_FILE, Witness, decode_witness, newest_block};
+use crate::log::witness::{SLOT_BYTES, WITNESS_FILE, Witness, WitnessSlot, decode_witness, newest_block};
 use crate::rng::Rng;
-use crate::storage::{EntryKind, LockGuard, OpenMode, Storage, StorageFile, publish, read_file, remove_published};
+use crate::storage::{
+    EntryKind, LockGuard, OpenMode, Storage, StorageFile, SyncMode, publish, read_file, remove_published,
+};
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
 
 /// No text file of a data folder is larger: 100,000 partitions with the longest names need a fifth of it.
@@ -54,9 +60,29 @@ pub(crate) struct FolderFiles {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) report: DirectoryReport,
+    /// The partitions that have a folder, sorted.
+    pub(crate) folders: Vec<TopicPartition>,
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionFacts>,
     pub(crate) witness_file: Arc<dyn StorageFile>,
     pub(crate) next_slot: u32,
+}
+
+/// What stands in a data folder, each sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Partition folders.
+    pub(crate) folders: Vec<TopicPartition>,
+    /// Folders of partitions that are gone: why, what their name begins with, and the name.
+    pub(crate) departed: Vec<(Departure, String, String)>,
+    /// Everything that is neither Kafka's nor ours.
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Listing {
+    /// Whether the partition has a folder.
+    pub(crate) fn has(&self, tp: &TopicPartition) -> bool {
+        self.folders.binary_search(tp).is_ok()
+    }
 }
 
 /// Takes possession of a data folder: lock, identity, ownership, checkpoints; the clean-shutdown mark is removed first of
@@ -75,6 +101,7 @@ pub(crate) fn open(
     let was_clean = files.read_text(CLEAN_FILE)?.is_some_and(|bytes| clean_shutdown::decode(&bytes).is_ok());
     let mut report = DirectoryReport { was_clean, ..DirectoryReport::default() };
     let manifest = files.check_owner(manifest, &mut report)?;
+    let listing = files.list()?;
     let mut partitions = files.load_partitions(manifest.as_ref(), &mut report)?;
     let witness_path = file_in(path, WITNESS_FILE);
     if manifest.is_none() {
@@ -87,11 +114,30 @@ pub(crate) fn open(
         publish(&*files.storage, &witness_path, witness.as_deref().unwrap_or_default())?;
     }
     let witness_file = files.storage.open(&witness_path, OpenMode::Create).context("open", &witness_path)?;
-    let next_slot = load_witness(&mut partitions, witness.as_deref().unwrap_or_default());
+    let (slots, damaged) = decode_witness(witness.as_deref().unwrap_or_default());
+    let next_slot = add_slots(&mut partitions, &slots, &damaged);
+    let departed = find_departed(&files, &listing, &partitions, &slots)?;
+    let listed = manifest.iter().flat_map(|manifest| manifest.partitions.keys());
+    report.missing_partitions = listed.filter(|tp| !listing.has(tp) && !departed.contains(tp)).cloned().collect();
     // From here on a crash needs recovery. Until the manifest says that the mark may be absent, it must not be.
-    files.write_manifest(&partitions, &BTreeMap::from([(CLEAN_FILE, None)]))?;
+    if departed.is_empty() {
+        files.write_manifest(&partitions, &BTreeMap::from([(CLEAN_FILE, None)]))?;
+    } else {
+        partitions.retain(|tp, _| !departed.contains(tp));
+        silence(&witness_file, slots.iter().filter(|slot| departed.contains(&slot.witness.tp)))?;
+        files.write_checkpoints(&partitions)?;
+    }
     remove_published(&*files.storage, &file_in(path, CLEAN_FILE))?;
-    Ok((files, Loaded { report, partitions, witness_file, next_slot }, lock))
+    report.unknown_entries = listing.unknown;
+    Ok((files, Loaded { report, folders: listing.folders, partitions, witness_file, next_slot }, lock))
+}
+
+/// The last owner died before the witness had forgotten the partitions of these slots.
+fn silence<'a>(witness_file: &Arc<dyn StorageFile>, slots: impl Iterator<Item = &'a WitnessSlot>) -> Result<()> {
+    for slot in slots {
+        clear_slot(witness_file, slot.slot)?;
+    }
+    witness_file.sync(SyncMode::All).in_doubt_context("sync", witness_file.path())
 }
 
 /// Creates the folder, or makes sure that it is a log.dir before anything in it is touched. The folder's own name is durable
@@ -193,9 +239,26 @@ pub(crate) fn read_slot(witness_file: &Arc<dyn StorageFile>, slot: u32) -> Resul
     Ok(newest_block(bytes.get(..read).unwrap_or_default()).0)
 }
 
+/// Makes a slot of the witness one that was never written. It is not durable yet.
+pub(crate) fn clear_slot(witness_file: &Arc<dyn StorageFile>, slot: u32) -> Result<()> {
+    let cleared = witness_file.write_all_at(u64::from(slot) * SLOT_BYTES as u64, &[0; SLOT_BYTES]);
+    cleared.in_doubt_context("write the witness", witness_file.path())
+}
+
+/// The topic id in a partition's folder; `None` when the folder or the file is missing.
+pub(crate) fn read_topic_id(storage: &dyn Storage, folder: &Path) -> Result<Option<TopicId>> {
+    let path = folder.join(PARTITION_METADATA_FILE);
+    match read_file(storage, &path, TEXT_BYTES_MAX)? {
+        // An empty file is a creation that a power cut caught: its rename arrived, its bytes did not.
+        Some(bytes) if !bytes.is_empty() => {
+            partition_metadata::decode(&bytes).map(Some).map_err(|error| error.in_file(&path, 0))
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
 /// Adds the slots that the witness names; returns the first slot that is free.
-fn load_witness(partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, bytes: &[u8]) -> u32 {
-    let (slots, damaged) = decode_witness(bytes);
+fn add_slots(partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, slots: &[WitnessSlot], damaged: &[u32]) -> u32 {
     let mut last = damaged.last().copied().unwrap_or(0);
     for found in slots {
         last = last.max(found.slot);
@@ -216,21 +279,25 @@ pub(crate) fn random_id(rng: &mut Rng) -> TopicId {
 }
 
 impl FolderFiles {
-    /// Partition folders, and everything else that is neither Kafka's nor ours, each sorted.
-    pub(crate) fn list(&self) -> Result<(Vec<TopicPartition>, Vec<String>)> {
+    /// What stands in the folder.
+    pub(crate) fn list(&self) -> Result<Listing> {
         let entries = self.storage.list(&self.path).context("list", &self.path)?;
-        let (mut partitions, mut unknown) = (Vec::new(), Vec::new());
+        let mut listing = Listing::default();
         for entry in entries {
-            let tp = TopicPartition::from_folder_name(&entry.name).filter(|_| entry.kind == EntryKind::Dir);
-            match tp {
-                Some(tp) => partitions.push(tp),
-                None if PROOFS.contains(&entry.name.as_str()) => {}
-                None if [LOCK_FILE, MANIFEST_FILE, WITNESS_FILE].contains(&entry.name.as_str()) => {}
-                None => unknown.push(entry.name),
+            let name = entry.name;
+            let is_dir = entry.kind == EntryKind::Dir;
+            if let Some(tp) = TopicPartition::from_folder_name(&name).filter(|_| is_dir) {
+                listing.folders.push(tp);
+            } else if let Some((departure, stem)) = Departure::parse(&name).filter(|_| is_dir) {
+                listing.departed.push((departure, stem.to_owned(), name));
+            } else if !PROOFS.contains(&name.as_str())
+                && ![LOCK_FILE, MANIFEST_FILE, WITNESS_FILE].contains(&name.as_str())
+            {
+                listing.unknown.push(name);
             }
         }
-        partitions.sort();
-        Ok((partitions, unknown))
+        listing.folders.sort();
+        Ok(listing)
     }
 
     fn read_text(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -283,12 +350,7 @@ impl FolderFiles {
                 facts.starts_inside |= name == LOG_STARTS;
             }
         }
-        let (folders, unknown) = self.list()?;
-        report.unknown_entries = unknown;
         for (tp, listed) in manifest.map(|manifest| &manifest.partitions).into_iter().flatten() {
-            if folders.binary_search(tp).is_err() {
-                report.missing_partitions.push(tp.clone());
-            }
             let facts = partitions.entry(tp.clone()).or_default();
             facts.topic_id = Some(listed.topic_id);
             facts.slot = Some(listed.slot);

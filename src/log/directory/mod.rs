@@ -4,6 +4,8 @@
 //! clean shutdown. Ours in addition: the witness and the manifest. One process owns it at a time, through two kinds of
 //! lock on `.lock`. Lock ranks: `DirectoryFiles` (a token that serialises writing the files) and `LogDirectory`.
 
+mod departed;
+mod departure;
 mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +23,7 @@ use crate::log::slice::BufferPool;
 use crate::log::state::WitnessWriter;
 use crate::log::{Log, NewLog, flush, partition_metadata};
 use crate::rng::Rng;
-use crate::storage::{DirEntry, EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish, read_file};
+use crate::storage::{DirEntry, EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish};
 use crate::sync::{Rank, RankedMutex};
 use crate::time::Now;
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
@@ -116,7 +118,7 @@ impl LogDirectory {
     /// # Errors
     /// [`Error::Io`] when the folder cannot be listed.
     pub fn partitions(&self) -> Result<Vec<TopicPartition>> {
-        Ok(self.core.files.list()?.0)
+        Ok(self.core.files.list()?.folders)
     }
 
     /// Opens a partition's log, creating its folder if it does not exist, and recovering it if the last owner did not close
@@ -168,7 +170,9 @@ impl LogDirectory {
     pub fn checkpoint(&self) -> Result<()> {
         let mut first_error = None;
         for log in self.core.open_logs() {
-            if let Err(error) = log.flush_as(flush::FlushKind::Checkpoint) {
+            if let Err(error) = log.flush_as(flush::FlushKind::Checkpoint)
+                && !log.is_closed()
+            {
                 first_error.get_or_insert(error);
             }
         }
@@ -241,15 +245,18 @@ impl LogDirectoryOptions {
         let mut rng = self.seed.map_or_else(Rng::from_entropy, Rng::from_seed);
         let expected = files::Expected { node_id: self.node_id, cluster_id: self.cluster_id };
         let (files, loaded, lock) = files::open(self.storage, path.as_ref(), &expected, &mut rng)?;
-        let Loaded { report, partitions, witness_file, next_slot } = loaded;
-        let unrecovered = if report.was_clean { BTreeSet::new() } else { files.list()?.0.into_iter().collect() };
+        let Loaded { report, folders, partitions, witness_file, next_slot } = loaded;
+        let unrecovered = if report.was_clean { BTreeSet::new() } else { folders.into_iter().collect() };
         let state = DirectoryState {
             logs: BTreeMap::new(),
             opening: BTreeSet::new(),
             closed_logs: BTreeSet::new(),
             partitions,
             unrecovered,
+            departed: BTreeSet::new(),
+            blocked: BTreeMap::new(),
             next_slot,
+            free_slots: Vec::new(),
             witness_failure: None,
             rng,
             lock: Some(lock),
@@ -290,7 +297,13 @@ struct DirectoryState {
     partitions: BTreeMap<TopicPartition, PartitionFacts>,
     /// Partitions that nobody has recovered since the last unclean stop.
     unrecovered: BTreeSet<TopicPartition>,
+    /// Partitions that are gone, while manifest and checkpoints still speak of them.
+    departed: BTreeSet<TopicPartition>,
+    /// Partitions of which a failure left open whether they are gone: the next owner will know.
+    blocked: BTreeMap<TopicPartition, Error>,
     next_slot: u32,
+    /// Slots of the witness that were given up.
+    free_slots: Vec<u32>,
     /// The first failed sync of the witness.
     witness_failure: Option<Error>,
     rng: Rng,
@@ -316,6 +329,22 @@ pub(crate) struct Claims {
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) recovery_point: Offset,
+}
+
+impl DirectoryState {
+    /// Sees to it that only the caller opens or deletes this partition, until it is removed from `opening`.
+    fn claim(&mut self, tp: &TopicPartition, operation: &'static str, taken: &'static str) -> Result<()> {
+        if self.closed {
+            return Err(Error::InvalidState { operation, state: "the folder was closed" });
+        }
+        if let Some(error) = self.blocked.get(tp) {
+            return Err(error.clone());
+        }
+        if !self.opening.insert(tp.clone()) {
+            return Err(Error::InvalidState { operation, state: taken });
+        }
+        Ok(())
+    }
 }
 
 impl DirectoryCore {
@@ -362,16 +391,23 @@ impl DirectoryCore {
     }
 
     fn begin_opening(&self, tp: &TopicPartition) -> Result<()> {
-        let mut state = self.state.lock();
-        let refused = |state| Err(Error::InvalidState { operation: "open a log", state });
-        if state.closed {
-            return refused("the folder was closed");
+        let is_listed = {
+            let mut state = self.state.lock();
+            if state.logs.get(tp).is_some_and(|log| log.strong_count() > 0) {
+                return Err(Error::InvalidState { operation: "open a log", state: "it is open already" });
+            }
+            state.claim(tp, "open a log", "it is open already")?;
+            state.departed.contains(tp)
+        };
+        if !is_listed {
+            return Ok(());
         }
-        let is_open = state.logs.get(tp).is_some_and(|log| log.strong_count() > 0);
-        if is_open || !state.opening.insert(tp.clone()) {
-            return refused("it is open already");
+        // What the files say of the partition that had this name must not be taken for this one's.
+        let written = self.write_checkpoints(false);
+        if written.is_err() {
+            self.state.lock().opening.remove(tp);
         }
-        Ok(())
+        written
     }
 
     fn open_log(
@@ -388,7 +424,8 @@ impl DirectoryCore {
         let (facts, slot, mut rng) = {
             let mut state = self.state.lock();
             let facts = state.partitions.get(tp).cloned().unwrap_or_default();
-            let slot = facts.slot.unwrap_or(state.next_slot);
+            let free = if facts.slot.is_none() { state.free_slots.pop() } else { None };
+            let slot = facts.slot.or(free).unwrap_or(state.next_slot);
             state.next_slot = state.next_slot.max(slot.saturating_add(1));
             // The slot stays this partition's even if opening fails.
             state.partitions.entry(tp.clone()).or_default().slot = Some(slot);
@@ -401,6 +438,9 @@ impl DirectoryCore {
         let stored = files::read_slot(&self.witness_file, slot)?;
         let is_new_slot = stored.is_none();
         let generation = stored.as_ref().map_or(0, |witness| witness.generation);
+        let is_known = facts.topic_id == Some(topic_id);
+        // What the files say of another topic, or of a log that is not there, counts for nothing.
+        let facts = if is_known || (had_log && facts.topic_id.is_none()) { facts } else { PartitionFacts::default() };
         // The witness is written after every change and synced before every checkpoint: where it speaks, it is newer.
         let witness = stored.filter(|witness| witness.topic_id == topic_id && witness.tp == *tp);
         let known = Known {
@@ -408,7 +448,7 @@ impl DirectoryCore {
             log_start: witness.as_ref().map_or(facts.log_start, |witness| witness.log_start),
             high_watermark: witness.as_ref().map_or(facts.high_watermark, |witness| witness.high_watermark),
             is_clean: self.report.was_clean && !self.was_used(tp),
-            is_foreign: had_log && witness.is_none() && facts.topic_id != Some(topic_id),
+            is_foreign: had_log && witness.is_none() && !is_known,
             witness,
         };
         let was_mapped = Arc::clone(&self.was_mapped);
@@ -468,15 +508,8 @@ impl DirectoryCore {
     /// Brings `partition.metadata` and the caller's wish together. It is on disk before the first record.
     fn settle_topic_id(&self, tp: &TopicPartition, folder: &Path, wanted: Option<TopicId>) -> Result<TopicId> {
         let storage = &*self.files.storage;
-        let path = folder.join(PARTITION_METADATA_FILE);
         let known = self.state.lock().partitions.get(tp).and_then(|facts| facts.topic_id);
-        let stored = match read_file(storage, &path, files::TEXT_BYTES_MAX)? {
-            // An empty file is a creation that a power cut caught: its rename arrived, its bytes did not.
-            Some(bytes) if !bytes.is_empty() => {
-                Some(partition_metadata::decode(&bytes).map_err(|error| error.in_file(&path, 0).in_partition(tp))?)
-            }
-            Some(_) | None => None,
-        };
+        let stored = files::read_topic_id(storage, folder).map_err(|error| error.in_partition(tp))?;
         match (stored, wanted) {
             (Some(found), Some(expected)) if found != expected => {
                 Err(Error::InconsistentTopicId { tp: tp.clone(), expected, found })
@@ -484,7 +517,7 @@ impl DirectoryCore {
             (Some(found), _) => Ok(found),
             (None, wanted) => {
                 let topic_id = wanted.or(known).unwrap_or_else(|| files::random_id(&mut self.state.lock().rng));
-                publish(storage, &path, &partition_metadata::encode(topic_id))?;
+                publish(storage, &folder.join(PARTITION_METADATA_FILE), &partition_metadata::encode(topic_id))?;
                 Ok(topic_id)
             }
         }
@@ -508,7 +541,8 @@ impl DirectoryCore {
             // A log that was dropped without being closed needs recovery.
             let none_dropped =
                 state.logs.iter().all(|(tp, log)| log.strong_count() > 0 || state.closed_logs.contains(tp));
-            (state.partitions.clone(), state.unrecovered.is_empty() && none_dropped)
+            let is_complete = state.unrecovered.is_empty() && state.blocked.is_empty() && none_dropped;
+            (state.partitions.clone(), is_complete)
         };
         let generations: Vec<_> = logs.iter().map(|log| log.witness_generation()).collect();
         self.sync_witness()?;
@@ -516,6 +550,7 @@ impl DirectoryCore {
             log.on_witness_synced(generation);
         }
         self.files.write_checkpoints(&partitions)?;
+        self.state.lock().departed.clear();
         if is_closing && all_sound && is_complete {
             self.files.mark_clean()?;
         }
