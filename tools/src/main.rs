@@ -3,16 +3,23 @@
 //! Exit codes: 0 done, 1 damage or error (told on stderr), 2 wrong usage.
 
 mod dump;
+mod verify;
 
 use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Apache Kafka's log without Kafka.
 #[derive(Debug, Parser)]
 #[command(name = "logstead", version)]
 struct Cli {
+    /// The folder to work on: a log.dir, a folder of several (broker.N), or one partition folder.
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -20,6 +27,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Dump(dump::Dump),
+    Verify(verify::Verify),
+}
+
+impl Cli {
+    /// The folder that a command works on; without one the program ends as clap ends it for any missing argument.
+    fn data(&self) -> &Path {
+        let missing = || Cli::command().error(ErrorKind::MissingRequiredArgument, "this command needs --data <DIR>");
+        self.data.as_deref().unwrap_or_else(|| missing().exit())
+    }
 }
 
 /// How a command ended that could write its output.
@@ -48,6 +64,7 @@ fn run(cli: &Cli) -> io::Result<Outcome> {
     let mut out = BufWriter::new(io::stdout().lock());
     let outcome = match &cli.command {
         Command::Dump(dump) => dump.run(&mut out)?,
+        Command::Verify(verify) => verify.run(cli.data(), &mut out)?,
     };
     out.flush()?;
     Ok(outcome)
@@ -61,7 +78,6 @@ fn complain(line: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {

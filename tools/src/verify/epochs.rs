@@ -1,0 +1,147 @@
+//! The leader epochs of the batches against `leader-epoch-checkpoint`.
+//!
+//! A batch's epoch lies outside its checksum and the file has none: when they differ, the other batches tell which is wrong.
+
+use std::path::{Path, PathBuf};
+
+use logstead::log::{EpochCache, EpochEntry, decode_epoch_checkpoint};
+use logstead::record::BatchHeader;
+use logstead::types::{LeaderEpoch, Offset};
+
+use super::files;
+use super::promise::Promise;
+use super::report::{Findings, Spot};
+
+pub(crate) const EPOCH_FILE: &str = "leader-epoch-checkpoint";
+
+/// Batches that differ and are remembered.
+const DIFFERENT_MAX: usize = 1000;
+
+/// The epoch history and how the batches agree with it.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    path: PathBuf,
+    /// Empty when there is no file, or a damaged one.
+    history: EpochCache,
+    /// Batches that agree, by entry of the history.
+    agreeing: Vec<u64>,
+    different: Vec<Different>,
+    latest: Option<LeaderEpoch>,
+    /// Entries whose start lies inside a batch.
+    inside: Vec<EpochEntry>,
+}
+
+/// A batch whose epoch is not that of the history.
+#[derive(Debug)]
+struct Different {
+    path: PathBuf,
+    position: u64,
+    offsets: (Offset, Offset),
+    found: Option<LeaderEpoch>,
+    /// The entry that holds for it.
+    entry: usize,
+}
+
+impl Epochs {
+    /// Reads the file, if it is there.
+    pub(crate) fn load(findings: &mut Findings, folder: &Path, has_file: bool) -> Epochs {
+        let path = folder.join(EPOCH_FILE);
+        let mut history = EpochCache::default();
+        if !has_file {
+            findings.note("missing-file", Spot::of(&path), "it is not there, and is rebuilt when the log is opened");
+        } else if let Some(bytes) = files::read(findings, &path) {
+            let (entries, damage) = decode_epoch_checkpoint(&bytes);
+            match damage {
+                Some(error) => files::damaged(findings, "epochs", &path, &error),
+                None => history = EpochCache::from_entries(entries).unwrap_or_default(),
+            }
+        }
+        let agreeing = vec![0; history.entries().len()];
+        Epochs { path, history, agreeing, different: Vec::new(), latest: None, inside: Vec::new() }
+    }
+
+    /// A batch at `position` of the log at `path`.
+    pub(crate) fn on_batch(&mut self, findings: &mut Findings, path: &Path, position: u64, header: &BatchHeader) {
+        let (first, end) = (header.base_offset(), header.next_offset());
+        let found = header.leader_epoch();
+        let not_above = self.history.entries().partition_point(|entry| entry.start_offset <= first);
+        let next = self.history.entries().get(not_above).filter(|entry| entry.start_offset < end && not_above > 0);
+        if let Some(entry) = next.filter(|entry| self.inside.last() != Some(entry)) {
+            self.inside.push(*entry);
+        }
+        let Some((index, expected)) =
+            not_above.checked_sub(1).and_then(|index| Some((index, self.history.entries().get(index)?.epoch)))
+        else {
+            if found < self.latest {
+                let what = format!("leader epoch {} behind {}", or_none(found), or_none(self.latest));
+                findings.damage("epoch", Spot::at(path, position).offsets(first, end), what);
+            }
+            self.latest = self.latest.max(found);
+            return;
+        };
+        if found == Some(expected) {
+            if let Some(count) = self.agreeing.get_mut(index) {
+                *count += 1;
+            }
+        } else if self.different.len() < DIFFERENT_MAX {
+            let path = path.to_path_buf();
+            self.different.push(Different { path, position, offsets: (first, end), found, entry: index });
+        }
+    }
+
+    /// Judges what differs, and whether the history fits the log.
+    pub(crate) fn finish(self, findings: &mut Findings, promise: &Promise, log_end: Offset) {
+        for different in &self.different {
+            let (first, end) = different.offsets;
+            let expected = self.history.entries().get(different.entry).map(|entry| entry.epoch);
+            let (found, expected) = (or_none(different.found), or_none(expected));
+            if self.is_history_wrong(different) {
+                let what = format!(
+                    "it gives leader epoch {expected} for offset {first}; the batches there, as at position {} of {}, have {found}",
+                    different.position,
+                    different.path.display(),
+                );
+                findings.damage("epochs", Spot::of(&self.path).offsets(first, end), what);
+                break;
+            }
+            let what = format!("leader epoch {found} where {} gives {expected}", self.path.display());
+            findings.damage("epoch", Spot::at(&different.path, different.position).offsets(first, end), what);
+        }
+        for entry in &self.inside {
+            let what = format!("epoch {} starts at {}, inside a batch", entry.epoch, entry.start_offset);
+            findings.damage("epochs", Spot::of(&self.path), what);
+        }
+        // An epoch that began just before a crash may outlive the records before it.
+        for entry in self.history.entries().iter().filter(|entry| entry.start_offset > log_end) {
+            let what = format!("epoch {} starts at {}; the log ends at {log_end}", entry.epoch, entry.start_offset);
+            findings.found(!promise.may_be_open, "epochs", Spot::of(&self.path), what);
+        }
+        let first = self.history.entries().first();
+        if let Some((first, log_start)) = first.zip(promise.log_start)
+            && first.start_offset > log_start
+            && log_start < log_end
+        {
+            let what = format!("it starts at offset {}; the log starts at {log_start}", first.start_offset);
+            findings.damage("epochs", Spot::of(&self.path), what);
+        }
+    }
+
+    /// Whether the entry is wrong rather than the batch: the batch belongs to a neighbour whose bounds are misplaced, or
+    /// several batches disagree with the entry and none agrees.
+    fn is_history_wrong(&self, different: &Different) -> bool {
+        let neighbours = [different.entry.checked_sub(1), different.entry.checked_add(1)];
+        let is_neighbours = neighbours
+            .into_iter()
+            .flatten()
+            .any(|index| self.history.entries().get(index).is_some_and(|entry| Some(entry.epoch) == different.found));
+        let peers = self.different.iter().filter(|other| other.entry == different.entry);
+        let all_disagree = self.agreeing.get(different.entry) == Some(&0)
+            && peers.clone().count() > 1
+            && peers.clone().all(|other| other.found == different.found);
+        is_neighbours || all_disagree
+    }
+}
+
+fn or_none(epoch: Option<LeaderEpoch>) -> String {
+    epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string())
+}

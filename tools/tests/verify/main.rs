@@ -1,0 +1,16 @@
+//! `logstead verify` from outside: what is sound passes, what is damaged is named, and nothing makes it panic.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test works on real files and fails by panicking"
+)]
+
+mod damage;
+mod flips;
+mod hostile;
+mod sound;
+mod support;
