@@ -132,8 +132,10 @@ impl BatchScanner {
                 continue;
             };
             let claimed = window.get(at..).and_then(|bytes| BatchHeader::parse(bytes).ok());
-            effort = effort.saturating_sub(claimed.map_or(0, |header| header.size_in_bytes()) as u64);
             position += at as u64;
+            // What reaches past the end is refused without a look at its bytes.
+            let claimed = claimed.map_or(0, |header| header.size_in_bytes()) as u64;
+            effort = effort.saturating_sub(if claimed <= self.end - position { claimed } else { 0 });
             if effort == 0 {
                 self.gave_up = true;
                 break;
@@ -245,6 +247,21 @@ mod tests {
         let crc = crc32fast::hash(&bytes[16..]);
         bytes[12..16].copy_from_slice(&crc.to_be_bytes());
         bytes
+    }
+
+    #[test]
+    fn headers_that_claim_more_than_there_is_do_not_end_the_search() {
+        let mut header = [0; BATCH_HEADER_LEN];
+        header[8..12].copy_from_slice(&(1_i32 << 30).to_be_bytes());
+        header[MAGIC_AT] = 2;
+        let mut builder = crate::record::BatchBuilder::new(crate::record::BatchOptions::default());
+        builder.append(None, None, Some(b"intact"), &[]).unwrap();
+        let bytes = [&header.repeat(100)[..], builder.build().unwrap().bytes()].concat();
+        let file = MemStorage::new().open("/0.log".as_ref(), OpenMode::Create).unwrap();
+        file.write_all_at(0, &bytes).unwrap();
+        let mut scanner = BatchScanner::new(file, 0, bytes.len() as u64);
+        assert!(scanner.skip_damage(Offset::ZERO, Offset::MAX).unwrap());
+        assert_eq!((scanner.position(), scanner.gave_up()), (100 * BATCH_HEADER_LEN as u64, false));
     }
 
     #[test]

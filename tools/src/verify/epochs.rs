@@ -90,7 +90,7 @@ impl Epochs {
     }
 
     /// Judges what differs, and whether the history fits the log.
-    pub(crate) fn finish(self, findings: &mut Findings, promise: &Promise, log_end: Offset) {
+    pub(crate) fn finish(self, findings: &mut Findings, promise: &Promise, (log_base, log_end): (Offset, Offset)) {
         for different in &self.different {
             let (first, end) = different.offsets;
             let expected = self.history.entries().get(different.entry).map(|entry| entry.epoch);
@@ -116,29 +116,34 @@ impl Epochs {
             let what = format!("epoch {} starts at {}; the log ends at {log_end}", entry.epoch, entry.start_offset);
             findings.found(!promise.may_be_open, "epochs", Spot::of(&self.path), what);
         }
-        let first = self.history.entries().first();
-        if let Some((first, log_start)) = first.zip(promise.log_start)
-            && first.start_offset > log_start
-            && log_start < log_end
-        {
-            let what = format!("it starts at offset {}; the log starts at {log_start}", first.start_offset);
-            findings.damage("epochs", Spot::of(&self.path), what);
+        // Where the log starts inside a segment, the history starts there too.
+        let log_start = promise.log_start.or_else(|| promise.is_closed.then_some(log_base));
+        let lowest = log_start.unwrap_or(log_base);
+        let first = self.history.entries().first().map_or(log_base, |first| first.start_offset);
+        if first > lowest && lowest < log_end {
+            let what = format!("it starts at offset {first}; the log starts at {lowest}");
+            findings.found(log_start.is_some(), "epochs", Spot::of(&self.path), what);
         }
     }
 
     /// Whether the entry is wrong rather than the batch: the batch belongs to a neighbour whose bounds are misplaced, or
     /// several batches disagree with the entry and none agrees.
     fn is_history_wrong(&self, different: &Different) -> bool {
-        let neighbours = [different.entry.checked_sub(1), different.entry.checked_add(1)];
-        let is_neighbours = neighbours
-            .into_iter()
-            .flatten()
-            .any(|index| self.history.entries().get(index).is_some_and(|entry| Some(entry.epoch) == different.found));
         let peers = self.different.iter().filter(|other| other.entry == different.entry);
+        let alike = || peers.clone().filter(|other| other.found == different.found);
+        let entry = |index: Option<usize>| {
+            let found = index.and_then(|index| self.history.entries().get(index));
+            found.filter(|entry| Some(entry.epoch) == different.found)
+        };
+        let reaches_next = entry(different.entry.checked_add(1))
+            .is_some_and(|next| alike().any(|other| other.offsets.1 == next.start_offset));
+        let start = self.history.entries().get(different.entry).map(|entry| entry.start_offset);
+        let continues_previous =
+            entry(different.entry.checked_sub(1)).is_some() && alike().any(|other| Some(other.offsets.0) == start);
         let all_disagree = self.agreeing.get(different.entry) == Some(&0)
             && peers.clone().count() > 1
-            && peers.clone().all(|other| other.found == different.found);
-        is_neighbours || all_disagree
+            && alike().count() == peers.clone().count();
+        reaches_next || continues_previous || all_disagree
     }
 }
 

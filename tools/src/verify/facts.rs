@@ -138,8 +138,13 @@ impl Loading<'_> {
     fn clean_mark(&mut self) -> bool {
         let path = self.folder.join(CLEAN_FILE);
         let Some(bytes) = self.read(CLEAN_FILE) else { return false };
+        let has_epoch = || matches!(serde_json::from_slice::<serde_json::Value>(&bytes), Ok(mark) if mark.get("brokerEpoch").is_some());
         match decode_clean_shutdown(&bytes) {
-            Ok(_) => true,
+            Ok(_) if bytes.is_empty() || has_epoch() => true,
+            Ok(_) => {
+                self.findings.damage("clean-shutdown", Spot::at(&path, 0), "it names no broker epoch");
+                false
+            }
             Err(error) => {
                 files::damaged(self.findings, "clean-shutdown", &path, &error);
                 false

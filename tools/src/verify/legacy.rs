@@ -48,6 +48,14 @@ pub(crate) fn message_at(
     Ok(Some(Message { offset, end, magic, is_compressed: attributes & 7 != 0, max_timestamp, is_intact }))
 }
 
+/// Where the message or batch at `position` ends by its length field alone.
+pub(crate) fn end_by_length(file: &Arc<dyn StorageFile>, position: u64) -> std::io::Result<Option<u64>> {
+    let mut fixed = [0; FIXED_BYTES];
+    let read = file.read_full_at(position, &mut fixed)?;
+    let size = split(fixed.get(..read).unwrap_or_default()).and_then(|(_, size, ..)| u64::try_from(size).ok());
+    Ok(size.and_then(|size| position.checked_add(UNCOUNTED_BYTES)?.checked_add(size)))
+}
+
 /// Offset, size, checksum, magic, attributes.
 fn split(bytes: &[u8]) -> Option<(i64, i32, u32, u8, u8)> {
     let (offset, rest) = bytes.split_first_chunk()?;

@@ -87,8 +87,24 @@ impl LogWalk {
         }
     }
 
-    /// Leaves a segment: what was held back counts. Returns it.
-    pub(crate) fn settle(&mut self, findings: &mut Findings) -> Option<Placed> {
+    /// Leaves a segment: what was held back counts. Returns it. A last batch whose offset alone keeps the log from ending where
+    /// it is said to end has the wrong offset.
+    pub(crate) fn leave(&mut self, findings: &mut Findings, is_last: bool) -> Option<Placed> {
+        let end = |held: &HeldBatch| held.from.plus(held.placed.last_offset.next().since(held.to));
+        let promised = self.promise.end;
+        if let Some(held) = self.held.take_if(|held| is_last && end(held) == promised) {
+            let what = format!(
+                "offset {} where {} was expected; {} names {promised} as the log's end",
+                held.to, held.from, self.promise.source
+            );
+            self.misplaced(findings, &held.path, held.positions, (held.from, promised), what);
+            self.expected = Some(promised);
+        }
+        self.settle(findings)
+    }
+
+    /// What was held back counts. Returns it.
+    fn settle(&mut self, findings: &mut Findings) -> Option<Placed> {
         let held = self.held.take()?;
         self.gap(findings, &held.path, held.positions.0, (held.from, held.to));
         Some(held.placed)

@@ -89,7 +89,7 @@ pub(crate) fn check(findings: &mut Findings, partition: &Partition<'_>) {
         check_claims(findings, facts, tp, &log.promise, log_end);
     }
     let LogWalk { promise, epochs, .. } = log;
-    epochs.finish(findings, &promise, log_end);
+    epochs.finish(findings, &promise, (bases.first().copied().unwrap_or(log_end), log_end));
     check_others(findings, partition, &names);
 }
 
@@ -149,6 +149,9 @@ fn check_topic_id(findings: &mut Findings, partition: &Partition<'_>, names: &Na
     let bytes = files::read(findings, &path)?;
     match decode_partition_metadata(&bytes) {
         Ok(found) => {
+            if bytes.trim_ascii_end() != format!("version: 0\ntopic_id: {found}").as_bytes() {
+                findings.damage("metadata", Spot::at(&path, 0), "it is not written as it must be");
+            }
             if let Some(known) = known.filter(|known| *known != found) {
                 let what = format!("topic id {found}; the data folder knows the partition by {known}");
                 findings.damage("metadata", Spot::of(&path), what);

@@ -174,6 +174,14 @@ impl SegmentWalk<'_> {
     fn on_damage(&mut self, scanner: &mut BatchScanner, error: &Error) -> Step<bool> {
         let position = scanner.position();
         let from = self.expected();
+        // The search for what is intact looks for batches only: a message is found by the length of what is before it.
+        if let Some(end) = legacy::end_by_length(&self.file, position)?
+            && legacy::message_at(&self.file, end, self.len)?.is_some_and(|message| message.is_intact)
+        {
+            self.pending.get_or_insert((position, from, text_of(error)));
+            *scanner = self.scanner(end);
+            return Ok(true);
+        }
         let is_zero = scanner.rest_is_zero().map_err(library)?;
         let limit = self.bounds.next_base.unwrap_or(Offset::MAX);
         if !is_zero && scanner.skip_damage(from, limit).map_err(library)? {
@@ -285,7 +293,7 @@ impl SegmentWalk<'_> {
         if let Some((position, from, what)) = self.pending.take() {
             self.end_of_file(position, from, &what, false, false);
         }
-        if let Some(placed) = self.log.settle(self.findings) {
+        if let Some(placed) = self.log.leave(self.findings, self.bounds.next_base.is_none()) {
             self.beside.indexes.on_batch(placed);
         }
         self.check_length();
