@@ -1,6 +1,7 @@
 //! The leader epochs of the batches against `leader-epoch-checkpoint`.
 //!
-//! A batch's epoch lies outside its checksum and the file has none: when they differ, the other batches tell which is wrong.
+//! A batch's epoch lies outside its checksum and the file has none: when they differ, the other batches tell which is
+//! wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -97,7 +98,7 @@ impl Epochs {
             let (found, expected) = (or_none(different.found), or_none(expected));
             if self.is_history_wrong(different) {
                 let what = format!(
-                    "it gives leader epoch {expected} for offset {first}; the batches there, as at position {} of {}, have {found}",
+                    "it gives leader epoch {expected} for offset {first}; the batches have {found}, as at position {} of {}",
                     different.position,
                     different.path.display(),
                 );
@@ -126,8 +127,8 @@ impl Epochs {
         }
     }
 
-    /// Whether the entry is wrong rather than the batch: the batch belongs to a neighbour whose bounds are misplaced, or
-    /// several batches disagree with the entry and none agrees.
+    /// Whether the entry is wrong rather than the batch: the batches up to a neighbour's bounds carry that one's
+    /// epoch, or several batches disagree with the entry, all alike, and none agrees.
     fn is_history_wrong(&self, different: &Different) -> bool {
         let peers = self.different.iter().filter(|other| other.entry == different.entry);
         let alike = || peers.clone().filter(|other| other.found == different.found);

@@ -138,7 +138,8 @@ impl Loading<'_> {
     fn clean_mark(&mut self) -> bool {
         let path = self.folder.join(CLEAN_FILE);
         let Some(bytes) = self.read(CLEAN_FILE) else { return false };
-        let has_epoch = || matches!(serde_json::from_slice::<serde_json::Value>(&bytes), Ok(mark) if mark.get("brokerEpoch").is_some());
+        let members = || serde_json::from_slice::<serde_json::Value>(&bytes).ok();
+        let has_epoch = || members().is_some_and(|mark| mark.get("brokerEpoch").is_some());
         match decode_clean_shutdown(&bytes) {
             Ok(_) if bytes.is_empty() || has_epoch() => true,
             Ok(_) => {
@@ -231,8 +232,8 @@ impl Loading<'_> {
         found
     }
 
-    /// A damaged copy beside a valid one is a write that was cut off, or is just being made; in a folder that was closed it is
-    /// damage.
+    /// A damaged copy beside a valid one is a write that was cut off, or is just being made; in a folder that was
+    /// closed it is damage.
     fn check_copies(&mut self, path: &Path, bytes: &[u8], is_clean: bool) {
         let copy_len = WITNESS_SLOT_BYTES / 2;
         for (slot, pair) in (0_u64..).zip(bytes.chunks(WITNESS_SLOT_BYTES)).skip(1) {

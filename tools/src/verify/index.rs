@@ -1,8 +1,8 @@
 //! Index files against the log: every entry must name a batch that is there.
 //!
-//! An index is read before its log, and a log is written before its index: what an index names is in the log, even while
-//! an owner writes. Entries are compared as the batches pass by; those that do not fit are judged at the end of the segment,
-//! when it is known where the log itself is damaged.
+//! An index is read before its log, and a log is written before its index: what an index names is in the log, even
+//! while an owner writes. Entries are compared as the batches pass by; those that do not fit are judged at the end of
+//! the segment, when it is known where the log itself is damaged.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! The log of a partition from its first batch to its last: offsets that go on, segments that meet, and what was durable.
+//! The log of a partition from its first batch to its last: offsets that go on, segments that meet, what was durable.
 //!
-//! A batch's base offset lies outside its checksum. One that is too high shows only when the next batch starts below its end,
-//! so a batch behind a gap is held back until the next one has confirmed it.
+//! A batch's base offset lies outside its checksum. One that is too high shows only when the next batch starts below
+//! its end, so a batch behind a gap is held back until the next one has confirmed it.
 
 use std::path::{Path, PathBuf};
 
@@ -87,8 +87,8 @@ impl LogWalk {
         }
     }
 
-    /// Leaves a segment: what was held back counts. Returns it. A last batch whose offset alone keeps the log from ending where
-    /// it is said to end has the wrong offset.
+    /// Leaves a segment: what was held back counts. Returns it. A last batch whose offset alone keeps the log from
+    /// ending where it is said to end has the wrong offset.
     pub(crate) fn leave(&mut self, findings: &mut Findings, is_last: bool) -> Option<Placed> {
         let end = |held: &HeldBatch| held.from.plus(held.placed.last_offset.next().since(held.to));
         let promised = self.promise.end;

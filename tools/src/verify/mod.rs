@@ -1,7 +1,7 @@
 //! `logstead verify`: reads every byte of data folders or partition folders and says what is wrong with them.
 //!
-//! Nothing is changed and no lock is taken, so that a folder may be checked while its owner works. What an owner may be in
-//! the midst of is no damage, and damage counts only once a second look has found it again. Kafka's counterparts:
+//! Nothing is changed and no lock is taken, so that a folder may be checked while its owner works. What an owner may be
+//! in the midst of is no damage, and damage counts only once a second look has found it again. Kafka's counterparts:
 //! `DumpLogSegments` with its sanity checks, and what a broker checks when it loads a log.
 
 mod batch;
@@ -48,13 +48,16 @@ Exit codes: 0 done (also with notes), 1 damage or error (told on stderr), 2 wron
 
 /// Check every byte of every file of a data folder; nothing is changed.
 ///
-/// DIR is a log.dir, a folder of several (broker.N), or one partition folder, written by logstead or by Kafka. Its owner may
-/// be at work meanwhile. One line is printed for each finding: `damage` where bytes are not what they must be, `note` for
-/// what is worth knowing (gaps as compaction leaves them, unknown files, leftovers, an unfinished tail, records whose codec is
-/// not built in). The offsets of a finding do not include the last one named.
+/// DIR is a log.dir, a folder of several (broker.N), or one partition folder, written by logstead or by Kafka. Its
+/// owner may be at work meanwhile. One line is printed for each finding: `damage` where bytes are not what they must
+/// be, `note` for what is worth knowing (gaps as compaction leaves them, unknown files, leftovers, an unfinished tail,
+/// records whose codec is not built in). The offsets of a finding do not include the last one named.
 ///
-/// A partition folder by itself is judged without what its data folder knows: that a last batch is cut off is a note there,
-/// unless a producer snapshot shows that the log had gone on.
+/// A segment that is gone altogether is a gap, unless the witness of the data folder says that its offsets were
+/// durable and the log had no gaps: then it is damage.
+///
+/// A partition folder by itself is judged without what its data folder knows: that a last batch is cut off is a note
+/// there, unless a producer snapshot shows that the log had gone on.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {

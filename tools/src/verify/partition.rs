@@ -213,7 +213,7 @@ fn check_snapshots(
     }
 }
 
-/// The checkpoint files must not claim more than the log holds. After a crash they may, but for what is durable by definition.
+/// The checkpoint files must not claim more than the log holds. After a crash they may, but for what was durable.
 fn check_claims(findings: &mut Findings, facts: &FolderFacts, tp: &TopicPartition, promise: &Promise, log_end: Offset) {
     for name in [RECOVERY_POINTS, HIGH_WATERMARKS, LOG_STARTS, CLEANER_OFFSETS] {
         let Some(claimed) = facts.checkpointed(name, tp).filter(|claimed| *claimed > log_end.max(promise.end)) else {

@@ -1,7 +1,7 @@
 //! One `.log`: every batch of it, what follows damage, and how it ends.
 //!
-//! The file is read in pieces. A bad batch with intact ones behind it is damage, and so is one that was durable; else it is
-//! the end of an unfinished write.
+//! The file is read in pieces. A bad batch with intact ones behind it is damage, and so is one that was durable; else
+//! it is the end of an unfinished write.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -108,8 +108,8 @@ pub(crate) fn append(log: &Log, clock: &ManualClock, at: i64, producer: Option<P
     log.append_as_leader(&mut builder.build().unwrap(), clock.now()).unwrap();
 }
 
-/// A data folder that was closed in order: `orders-0` has several segments, two leader epochs, a committed and an aborted
-/// transaction.
+/// A data folder that was closed in order: `orders-0` has several segments, two leader epochs, a committed and two
+/// aborted transactions.
 pub(crate) fn write_folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new();
