@@ -97,11 +97,9 @@ impl Epochs {
             let expected = self.history.entries().get(different.entry).map(|entry| entry.epoch);
             let (found, expected) = (or_none(different.found), or_none(expected));
             if self.is_history_wrong(different) {
-                let what = format!(
-                    "it gives leader epoch {expected} for offset {first}; the batches have {found}, as at position {} of {}",
-                    different.position,
-                    different.path.display(),
-                );
+                let batch = format!("position {} of {}", different.position, different.path.display());
+                let what =
+                    format!("it gives leader epoch {expected} for offset {first}; the batch at {batch} has {found}");
                 findings.damage("epochs", Spot::of(&self.path).offsets(first, end), what);
                 break;
             }
