@@ -210,20 +210,7 @@ impl Log {
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
         let view = self.published.lock().clone();
         view.check_present()?;
-        let segments = view.segments;
-        let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
-        let mut found = Vec::new();
-        for segment in segments.iter().skip(first) {
-            for entry in segment.aborted_transactions()? {
-                if entry.last_offset >= from && entry.first_offset < upper {
-                    found.push(entry);
-                }
-                if entry.last_stable_offset >= upper {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(found)
+        read::aborted_between(&view.segments, from, upper)
     }
 
     /// Begins leading under `epoch`: from here on appends carry it. The epoch's start is durable when this returns, so that

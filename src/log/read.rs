@@ -9,9 +9,10 @@ use std::sync::Arc;
 use crate::error::{Corrupt, Damage, Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::damage::{Found, find_carefully};
-use crate::log::segment::{Segment, SegmentBounds};
-use crate::log::slice::{LogSlice, PooledBuffer, SliceBytes, SlicePosition};
+use crate::log::segment::{LogContext, Segment, SegmentBounds};
+use crate::log::slice::{BufferPool, LogSlice, PooledBuffer, SliceBytes, SlicePosition};
 use crate::log::state::Published;
+use crate::log::txn_index::AbortedTransaction;
 use crate::record::{BATCH_HEADER_LEN, BatchHeader};
 use crate::storage::{FrozenBytes, StorageFile};
 use crate::types::Offset;
@@ -118,15 +119,15 @@ impl Log {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_after(&self, slice: &LogSlice, limits: ReadLimits) -> Result<LogSlice> {
-        let end = slice.position();
-        self.read_with_hint(end.next_offset, limits, Some((end.segment_base, end.end_position)))
+        self.read_with_hint(slice.next_offset(), limits, Some(Hint::after(slice)))
     }
 
-    fn read_with_hint(&self, from: Offset, limits: ReadLimits, hint: Option<(Offset, u64)>) -> Result<LogSlice> {
+    fn read_with_hint(&self, from: Offset, limits: ReadLimits, hint: Option<Hint>) -> Result<LogSlice> {
+        let reader = SegmentReader { context: &self.context, pool: &self.pool };
         loop {
             let view = self.published.lock().clone();
             view.check_present()?;
-            let result = self.read_in(&view, from, limits, hint);
+            let result = reader.read(&view, from, limits, hint);
             // A truncation may have cut bytes under this read's feet; what it saw then is not damage.
             let cut_meanwhile = || self.published.lock().generation != view.generation;
             match result {
@@ -135,13 +136,37 @@ impl Log {
             }
         }
     }
+}
 
-    fn read_in(
+/// Where a slice ended: where what follows it should stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    segment_base: Offset,
+    position: u64,
+}
+
+impl Hint {
+    pub(crate) fn after(slice: &LogSlice) -> Hint {
+        let end = slice.position();
+        Hint { segment_base: end.segment_base, position: end.end_position }
+    }
+}
+
+/// Reads from the segments of a view, whoever made it: the owner of the log, or somebody who only looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SegmentReader<'a> {
+    pub(crate) context: &'a LogContext,
+    pub(crate) pool: &'a Arc<BufferPool>,
+}
+
+impl SegmentReader<'_> {
+    /// Whole batches from the one that contains `from` on, as far as the view and the limits allow.
+    pub(crate) fn read(
         &self,
         view: &Published,
         from: Offset,
         limits: ReadLimits,
-        hint: Option<(Offset, u64)>,
+        hint: Option<Hint>,
     ) -> Result<LogSlice> {
         let damage = known_damage(view, from).filter(|_| from >= view.log_start);
         if let Some(damage) = damage {
@@ -226,7 +251,7 @@ impl Log {
     /// The first batch of a segment that ends at or above `from`, by index entry and batch headers. What does not look like
     /// a batch is left to the checks of the read.
     fn walk_to(&self, segment: &Segment, bounds: SegmentBounds, from: Offset) -> Result<Option<Located>> {
-        let mut headers = Headers::of(self, segment)?;
+        let mut headers = Headers::of(*self, segment)?;
         let (mut position, mut expected) = (0, Some(segment.base_offset()));
         if let Some(entry) = segment.index_floor(from)? {
             // The index is derived: it counts only when the batch that it names ends where it says.
@@ -287,8 +312,8 @@ impl Located {
 }
 
 /// The place that an earlier read ended at, as far as the segment reaches so far.
-fn locate_by_hint(view: &Published, from: Offset, hint: Option<(Offset, u64)>) -> Option<Located> {
-    let (segment_base, position) = hint?;
+fn locate_by_hint(view: &Published, from: Offset, hint: Option<Hint>) -> Option<Located> {
+    let Hint { segment_base, position } = hint?;
     let index = view.segments.binary_search_by_key(&segment_base, Segment::base_offset).ok()?;
     let segment = view.segments.get(index)?.clone();
     let bounds = segment.bounds();
@@ -325,7 +350,7 @@ fn accept(
 /// The batch headers of a segment, at positions that mostly ascend: from its map, or with as few and as short reads as
 /// the size of the batches allows.
 struct Headers<'a> {
-    log: &'a Log,
+    reader: SegmentReader<'a>,
     map: Option<FrozenBytes>,
     file: Arc<dyn StorageFile>,
     /// Several headers in one read, for batches smaller than that.
@@ -337,10 +362,10 @@ struct Headers<'a> {
 }
 
 impl Headers<'_> {
-    fn of<'a>(log: &'a Log, segment: &Segment) -> Result<Headers<'a>> {
+    fn of<'a>(reader: SegmentReader<'a>, segment: &Segment) -> Result<Headers<'a>> {
         let interval = usize::try_from(segment.index_interval_bytes()).unwrap_or(0);
         Ok(Headers {
-            log,
+            reader,
             map: segment.map()?,
             file: segment.file()?,
             window: None,
@@ -375,7 +400,7 @@ impl Headers<'_> {
 
     fn fill_window(&mut self, position: u64) -> Result<&[u8]> {
         let len = self.window_bytes + BATCH_HEADER_LEN;
-        let window = self.window.get_or_insert_with(|| self.log.pool.take(len));
+        let window = self.window.get_or_insert_with(|| self.reader.pool.take(len));
         window.grow(len);
         let read = self.file.read_full_at(position, window.as_mut_slice()).context("read", self.file.path())?;
         window.grow(read);
@@ -472,6 +497,23 @@ pub(crate) fn check_place(
         return Err(Error::corrupt(12, Damage::LeaderEpoch { expected: epoch, found: header.leader_epoch() }));
     }
     Ok(())
+}
+
+/// Aborted transactions that a `read_committed` reader of `[from, upper)` must filter out.
+pub(crate) fn aborted_between(segments: &[Segment], from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
+    let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+    let mut found = Vec::new();
+    for segment in segments.iter().skip(first) {
+        for entry in segment.aborted_transactions()? {
+            if entry.last_offset >= from && entry.first_offset < upper {
+                found.push(entry);
+            }
+            if entry.last_stable_offset >= upper {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn known_damage(view: &Published, from: Offset) -> Option<&Corrupt> {

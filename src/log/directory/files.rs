@@ -28,12 +28,12 @@ use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
 /// No text file of a data folder is larger: 100,000 partitions with the longest names need a fifth of it.
 pub(crate) const TEXT_BYTES_MAX: u64 = 256 << 20;
 
-const LOCK_FILE: &str = ".lock";
-const IDENTITY_FILE: &str = "meta.properties";
+pub(crate) const LOCK_FILE: &str = ".lock";
+pub(crate) const IDENTITY_FILE: &str = "meta.properties";
 const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-const LOG_STARTS: &str = "log-start-offset-checkpoint";
+pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 const QUORUM_STATE: &str = "__cluster_metadata-0/quorum-state";
 
@@ -177,7 +177,7 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
 
 /// The manifest; `None` when there is none. A damaged one was ours all the same: it says nothing, and vouches for what it
 /// cannot name any more, unless the mark of a clean shutdown shows another owner.
-fn read_manifest(storage: &dyn Storage, folder: &Path) -> Result<Option<Manifest>> {
+pub(crate) fn read_manifest(storage: &dyn Storage, folder: &Path) -> Result<Option<Manifest>> {
     let path = file_in(folder, MANIFEST_FILE);
     let Some(bytes) = read_file(storage, &path, TEXT_BYTES_MAX)? else { return Ok(None) };
     let newer = Manifest::format_of(&bytes).filter(|format| *format > FORMAT && Manifest::is_intact(&bytes));
@@ -257,6 +257,17 @@ pub(crate) fn read_topic_id(storage: &dyn Storage, folder: &Path) -> Result<Opti
     }
 }
 
+/// The file that shows that somebody else has owned the folder since the manifest was written.
+pub(crate) fn foreign_file(storage: &dyn Storage, folder: &Path, manifest: &Manifest) -> Result<Option<String>> {
+    let states = states(storage, folder)?;
+    Ok(manifest.first_foreign_file(|name| states.get(name).copied().flatten()).map(str::to_owned))
+}
+
+fn states(storage: &dyn Storage, folder: &Path) -> Result<BTreeMap<&'static str, Option<FileSum>>> {
+    let state = |name| read_file(storage, &file_in(folder, name), TEXT_BYTES_MAX);
+    PROOFS.into_iter().map(|name| Ok((name, state(name)?.map(|bytes| FileSum::of(&bytes))))).collect()
+}
+
 /// Adds the slots that the witness names; returns the first slot that is free.
 fn add_slots(partitions: &mut BTreeMap<TopicPartition, PartitionFacts>, slots: &[WitnessSlot], damaged: &[u32]) -> u32 {
     let mut last = damaged.last().copied().unwrap_or(0);
@@ -304,21 +315,16 @@ impl FolderFiles {
         read_file(&*self.storage, &file_in(&self.path, name), TEXT_BYTES_MAX)
     }
 
-    fn state_of(&self, name: &str) -> Result<Option<FileSum>> {
-        Ok(self.read_text(name)?.map(|bytes| FileSum::of(&bytes)))
-    }
-
     /// The present state of every file that a broker would have changed.
     fn states(&self) -> Result<BTreeMap<&'static str, Option<FileSum>>> {
-        PROOFS.into_iter().map(|name| Ok((name, self.state_of(name)?))).collect()
+        states(&*self.storage, &self.path)
     }
 
     /// The manifest, if nobody else has owned the folder since it was written.
     fn check_owner(&self, manifest: Option<Manifest>, report: &mut DirectoryReport) -> Result<Option<Manifest>> {
         let Some(manifest) = manifest else { return Ok(None) };
-        let states = self.states()?;
-        if let Some(name) = manifest.first_foreign_file(|name| states.get(name).copied().flatten()) {
-            report.foreign_file = Some(name.to_owned());
+        if let Some(name) = foreign_file(&*self.storage, &self.path, &manifest)? {
+            report.foreign_file = Some(name);
             return Ok(None);
         }
         Ok(Some(manifest))

@@ -6,7 +6,7 @@
 
 mod departed;
 mod departure;
-mod files;
+pub(crate) mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -32,9 +32,9 @@ use crate::time::Now;
 use crate::types::Offset;
 
 pub(crate) use folder::{remove_log, remove_segment_files};
-pub(crate) use producers::{TransactionIndexes, find_aborted, load as load_producers, remove_snapshots};
-pub(crate) use segment::resume;
+pub(crate) use producers::{TransactionIndexes, find_aborted, load as load_producers, observe, remove_snapshots};
 use segment::{Expected, Scanned};
+pub(crate) use segment::{load_indexes, resume};
 
 /// A producer without an open transaction is forgotten after this time without a batch (Kafka:
 /// `producer.id.expiration.ms`).

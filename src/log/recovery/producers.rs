@@ -143,7 +143,7 @@ fn replay(
 
 /// Takes note of one batch; the transaction that it aborts, if it does. A control batch that makes no sense, although its
 /// checksum is good, says nothing of producers.
-fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Option<AbortedTransaction> {
+pub(crate) fn observe(states: &mut ProducerStates, batch: &ScannedBatch<'_>) -> Option<AbortedTransaction> {
     let facts = facts_of(&batch.header, batch.bytes).ok().flatten()?;
     let completed = states.update(&facts)?;
     let aborted = aborted_entry(states, &completed);

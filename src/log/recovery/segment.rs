@@ -344,7 +344,8 @@ fn load_indexer(
     }
 }
 
-fn load_indexes(context: &LogContext, base: Offset) -> Result<(OffsetIndex, TimeIndex)> {
+/// The indexes of a segment that may still grow, without a tail that was reserved and never written.
+pub(crate) fn load_indexes(context: &LogContext, base: Offset) -> Result<(OffsetIndex, TimeIndex)> {
     let read = |kind| -> Result<Vec<u8>> {
         let path = context.path(kind, base);
         let missing = || Error::corrupt(0, Damage::Missing { expected: None, found: 0 }).in_file(&path, 0);
