@@ -21,6 +21,7 @@ mod epochs;
 mod errors;
 mod faults;
 mod read;
+mod read_only;
 mod recovery;
 mod roll;
 mod support;

@@ -15,6 +15,7 @@ mod hostile_bytes;
 mod hostile_folder;
 mod log_model;
 mod model;
+mod read_only;
 
 use proptest::test_runner::{Config, RngSeed};
 
