@@ -359,6 +359,23 @@ fn open_transactions_are_hidden_from_readers_of_stable_records() {
 }
 
 #[test]
+fn a_transaction_that_was_cut_off_holds_nobody_back() {
+    let home = Home::leading(LogConfig::new());
+    home.append(2, b"plain");
+    commit(&home);
+    append_in_transaction(&home, 1, 0);
+    let all = to_last_batch(&home.storage);
+    assert_eq!(all.log_end_offset(), offset(3));
+    home.log.truncate_to(offset(2), now()).unwrap();
+    home.log.begin_epoch(epoch(1)).unwrap();
+    // As long as the batch that stood here.
+    home.append(1, &[9; 40]);
+    commit(&home);
+    all.refresh().unwrap();
+    assert_eq!((all.last_stable_offset(), home.log.last_stable_offset()), (offset(3), offset(3)));
+}
+
+#[test]
 fn a_half_written_witness_block_is_passed_over() {
     let home = Home::leading(LogConfig::new());
     let reader = look_at(&home);
