@@ -143,7 +143,7 @@ impl ReadOnlyDirectoryOptions {
     }
 
     /// Also shows what is in the files and not committed, up to the last valid batch of each log. Such records may
-    /// disappear again. They are seen by reads of [`ReadIsolation::LogEnd`](super::ReadIsolation::LogEnd). Default: no.
+    /// disappear again. They are seen by reads of [`ReadIsolation::LogEnd`](crate::log::ReadIsolation::LogEnd). Default: no.
     #[must_use]
     pub fn to_last_batch(mut self, to_last_batch: bool) -> Self {
         self.to_last_batch = to_last_batch;

@@ -166,12 +166,12 @@ impl ReadOnlyLog {
         self.shown.lock().view.segments.to_vec()
     }
 
-    /// Reads whole batches from the one that contains `from` on, as [`Log::read`](super::Log::read) does, up to what was
+    /// Reads whole batches from the one that contains `from` on, as [`Log::read`](crate::log::Log::read) does, up to what was
     /// committed at the last refresh. Leader epochs are not compared with their history, which may reach its file later
     /// than the batches.
     ///
     /// # Errors
-    /// As [`Log::read`](super::Log::read); [`Error::UnknownTopicOrPartition`] when the topic was deleted.
+    /// As [`Log::read`](crate::log::Log::read); [`Error::UnknownTopicOrPartition`] when the topic was deleted.
     pub fn read(&self, from: Offset, limits: ReadLimits) -> Result<LogSlice> {
         self.read_with_hint(from, limits, None)
     }
@@ -188,7 +188,7 @@ impl ReadOnlyLog {
     /// Aborted transactions that a `read_committed` reader of `[from, upper)` must filter out.
     ///
     /// # Errors
-    /// As [`Log::aborted_transactions`](super::Log::aborted_transactions); [`Error::UnknownTopicOrPartition`].
+    /// As [`Log::aborted_transactions`](crate::log::Log::aborted_transactions); [`Error::UnknownTopicOrPartition`].
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
         self.looking_again(|view| aborted_between(&view.segments, from, upper))
     }
