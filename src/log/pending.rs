@@ -1,5 +1,4 @@
 //! [S] Stand-ins.
-use crate::config::LogConfig;
 use crate::error::Result;
 use crate::log::{Log, ReadIsolation, ReadLimits};
 use crate::types::{Offset, Timestamp};
@@ -11,9 +10,6 @@ pub(crate) struct Found {
 }
 
 impl Log {
-    pub(crate) fn update_config(&self, _config: LogConfig) -> Result<()> {
-        Ok(())
-    }
     pub(crate) fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Found>> {
         let mut from = self.log_start_offset();
         loop {

@@ -29,7 +29,7 @@ const READ_BUFFERS_MAX: usize = 16;
 const ATTEMPTS_MAX: u32 = 16;
 
 /// A data folder, opened for looking. Any number of processes may look, beside the one that owns it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReadOnlyDirectory {
     folder: Folder,
     identity: Option<FolderIdentity>,
@@ -76,6 +76,11 @@ impl ReadOnlyDirectory {
         &self.folder.path
     }
 
+    /// The disk that it is on.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.folder.storage
+    }
+
     /// Cluster, node and folder ids, as in `meta.properties`; `None` when that file is missing or unreadable.
     pub fn identity(&self) -> Option<&FolderIdentity> {
         self.identity.as_ref()
@@ -107,7 +112,7 @@ impl ReadOnlyDirectory {
             return Err(self.folder.unknown(tp));
         }
         let folder = self.folder.path.join(tp.to_string());
-        partition::read_topic_id(&*self.folder.storage, &folder).map_err(|error| error.in_partition(tp))
+        files::read_topic_id(&*self.folder.storage, &folder).map_err(|error| error.in_partition(tp))
     }
 
     /// Opens a partition's log for looking, also one whose folder was created since.

@@ -7,13 +7,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::LogConfig;
 use crate::error::{Damage, Error, IoContext, Result};
 use crate::log::checkpoint::decode_offsets;
-use crate::log::directory::files::{LOG_STARTS, TEXT_BYTES_MAX};
+use crate::log::directory::files::{LOG_STARTS, TEXT_BYTES_MAX, read_topic_id};
 use crate::log::epoch_cache::EpochCache;
-use crate::log::layout::PARTITION_METADATA_FILE;
-use crate::log::partition_metadata;
 use crate::log::read::{Hint, ReadLimits, SegmentReader, aborted_between};
 use crate::log::read_only::walk::{Target, Walk};
 use crate::log::read_only::witness_reader::WitnessReader;
@@ -23,7 +20,7 @@ use crate::log::slice::{BufferPool, LogSlice};
 use crate::log::state::Published;
 use crate::log::txn_index::AbortedTransaction;
 use crate::log::witness::Witness;
-use crate::storage::{FileIdentity, Storage, read_file};
+use crate::storage::{FileIdentity, read_file};
 use crate::sync::{Rank, RankedMutex};
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -78,7 +75,7 @@ impl ReadOnlyLog {
             folder,
             tp: tp.clone(),
             topic_id: topic_id.unwrap_or(TopicId::ZERO),
-            config: LogConfig::new(),
+            was_mapped: Arc::default(),
         });
         let follow = Follow { witness: None, known: None, walk: Walk::default() };
         let log = ReadOnlyLog {
@@ -351,6 +348,8 @@ impl ReadOnlyLog {
             log_end,
             generation: 0,
             has_gaps: target.has_gaps,
+            config: Arc::default(),
+            gone: None,
         };
         let mut shown = self.shown.lock();
         let bounds = |view: &Published| (view.log_start, view.last_stable, view.high_watermark, view.log_end);
@@ -393,16 +392,7 @@ fn nothing() -> Published {
         log_end: Offset::ZERO,
         generation: 0,
         has_gaps: false,
-    }
-}
-
-/// The topic id in a partition folder; `None` when it has none (yet).
-pub(crate) fn read_topic_id(storage: &dyn Storage, folder: &Path) -> Result<Option<TopicId>> {
-    let path = folder.join(PARTITION_METADATA_FILE);
-    match read_file(storage, &path, TEXT_BYTES_MAX)? {
-        Some(bytes) if !bytes.is_empty() => {
-            partition_metadata::decode(&bytes).map(Some).map_err(|error| error.in_file(&path, 0))
-        }
-        Some(_) | None => Ok(None),
+        config: Arc::default(),
+        gone: None,
     }
 }

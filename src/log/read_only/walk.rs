@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::config::LogConfig;
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::indexer::{ResumePoint, SegmentIndexer};
 use crate::log::layout::SegmentFile;
@@ -172,7 +173,7 @@ impl Walk {
             if index < at {
                 let next_offset = found.get(index + 1).map_or(*base, |next| next.0);
                 let bounds = SegmentBounds { len: *len, next_offset };
-                self.segments.push(Segment::sealed(Arc::clone(context), *base, bounds));
+                self.segments.push(Segment::sealed(Arc::clone(context), Arc::default(), *base, bounds));
             } else {
                 let tail = Tail::open(context, *base, replay_from)?;
                 tail.segment.set_aborted(aborted.clone());
@@ -266,7 +267,7 @@ impl Tail {
         let (indexer, resume) = resume_index(context, &file, base, replay_from)?;
         let bounds = SegmentBounds { len: resume.position, next_offset: base };
         Ok(Tail {
-            segment: Segment::active(Arc::clone(context), base, Arc::clone(&file), indexer, bounds),
+            segment: Segment::active(Arc::clone(context), Arc::default(), base, Arc::clone(&file), indexer, bounds),
             file,
             identity,
             position: resume.position,
@@ -422,7 +423,7 @@ fn choose_start(
         // Inside a segment, its transaction index must tell of the part below.
         let bounds = SegmentBounds { len, next_offset: replay_from };
         let mut aborted = match replay_from > base {
-            true => match Segment::sealed(Arc::clone(context), base, bounds).aborted_transactions() {
+            true => match Segment::sealed(Arc::clone(context), Arc::default(), base, bounds).aborted_transactions() {
                 Ok(aborted) => aborted,
                 Err(Error::Corrupt(_) | Error::InvalidRecord { .. }) => continue,
                 Err(other) => return Err(other),
@@ -447,7 +448,7 @@ fn resume_index(
     if keep_below > base
         && let Ok((offsets, times)) = load_indexes(context, base)
     {
-        let (indexer, resume) = SegmentIndexer::resume(&offsets, &times, keep_below, &context.config);
+        let (indexer, resume) = SegmentIndexer::resume(&offsets, &times, keep_below, &LogConfig::new());
         let len = file.len().context("read the length of", file.path())?;
         let mut scanner = BatchScanner::new(Arc::clone(file), resume.position, len);
         let named = scanner.next_batch().ok().flatten().map(|batch| batch.header.last_offset());
@@ -455,5 +456,5 @@ fn resume_index(
             return Ok((indexer, resume));
         }
     }
-    Ok((SegmentIndexer::new(base, &context.config), ResumePoint { position: 0, indexed: None }))
+    Ok((SegmentIndexer::new(base, &LogConfig::new()), ResumePoint { position: 0, indexed: None }))
 }
