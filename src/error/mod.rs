@@ -301,6 +301,17 @@ pub enum Error {
         /// The newest version known.
         known: i64,
     },
+    /// The cluster's metadata log has a record that is not known here. Skipping it would lose what it says.
+    #[error(
+        "metadata records of type {record_type}, version {version} are not known here; the folder uses a feature of Kafka \
+         that logstead does not have, or was written by a newer version"
+    )]
+    UnsupportedMetadataRecord {
+        /// The number of the record's type.
+        record_type: u32,
+        /// The version of its schema.
+        version: u32,
+    },
     /// The batch is compressed with a codec that is not built in.
     #[error("the batch is compressed with {codec}, a codec that is not built in")]
     UnsupportedCodec {
@@ -413,6 +424,7 @@ impl Error {
             | Error::Io { .. }
             | Error::Corrupt(_)
             | Error::UnsupportedFormat { .. }
+            | Error::UnsupportedMetadataRecord { .. }
             | Error::Offline { .. }
             | Error::Closed
             | Error::Internal { .. } => ErrorClass::Fatal,
@@ -455,6 +467,7 @@ impl Error {
             | Error::TransactionCoordinatorFenced { .. }
             | Error::Corrupt(_)
             | Error::UnsupportedFormat { .. }
+            | Error::UnsupportedMetadataRecord { .. }
             | Error::Offline { .. } => Written::No,
         }
     }
@@ -484,6 +497,7 @@ impl Error {
             Error::UnexpectedAppendOffset { .. }
             | Error::InconsistentIdentity { .. }
             | Error::UnsupportedFormat { .. }
+            | Error::UnsupportedMetadataRecord { .. }
             | Error::AlreadyOpen { .. }
             | Error::ReadOnly { .. }
             | Error::NoProgress { .. }

@@ -8,6 +8,7 @@
 //! | `OffsetOutOfRange` | `read` |
 //! | `InconsistentTopicId`, `InconsistentIdentity`, `UnsupportedFormat`, `AlreadyOpen` | `directory` |
 //! | `Corrupt`, `Offline` | `damage` |
+//! | `UnsupportedMetadataRecord` | unit tests of `controller` and `broker` |
 //! | `Internal` | no call: it would be a bug |
 
 use logstead::Error;
