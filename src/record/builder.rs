@@ -90,7 +90,7 @@ impl BatchBuilder {
     }
 
     /// An empty builder of a control batch.
-    pub(super) fn control(options: BatchOptions) -> BatchBuilder {
+    pub(crate) fn control(options: BatchOptions) -> BatchBuilder {
         BatchBuilder { is_control: true, ..BatchBuilder::new(options) }
     }
 

@@ -22,12 +22,19 @@ const COPY_BYTES: usize = 1 << 20;
 /// After an error the name leads to the old content (or to nothing, if there was none) or to the new content, and a
 /// power cut may still exchange the two.
 pub(crate) fn publish(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = temporary_path(path);
-    let renamed = write_temporary(storage, &temporary, bytes)
-        .and_then(|()| storage.rename(&temporary, path).context("publish", path));
+    publish_through(storage, &temporary_path(path), path, bytes)
+}
+
+/// As [`publish`], with a name of the caller's for the content until it is complete; in the same folder.
+///
+/// # Errors
+/// As [`publish`].
+pub(crate) fn publish_through(storage: &dyn Storage, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let renamed = write_temporary(storage, temporary, bytes)
+        .and_then(|()| storage.rename(temporary, path).context("publish", path));
     if let Err(error) = renamed {
         // The next publish removes a leftover too: this only spares the folder's readers an unknown file.
-        let _ = storage.remove(&temporary);
+        let _ = storage.remove(temporary);
         return Err(error);
     }
     let folder = parent_of(path);

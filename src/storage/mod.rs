@@ -43,7 +43,7 @@ pub use mem::MemStorage;
 pub use mem::{CrashModel, Fault, Operation, OperationKind, StopPoint};
 pub use os::OsStorage;
 
-pub(crate) use atomic_file::{copy_range, publish, read_file, remove_published};
+pub(crate) use atomic_file::{copy_range, publish, publish_through, read_file, remove_published};
 
 /// A file system, or something that behaves like one. See the [module documentation](self) for the contract.
 pub trait Storage: Debug + Send + Sync {

@@ -35,7 +35,9 @@ const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
-const QUORUM_STATE: &str = "__cluster_metadata-0/quorum-state";
+pub(crate) const QUORUM_STATE: &str = "__cluster_metadata-0/quorum-state";
+/// The records with which an empty metadata log begins.
+pub(crate) const BOOTSTRAP_FILE: &str = "bootstrap.checkpoint";
 
 /// The files that a Kafka broker changes when it owns the folder.
 const PROOFS: [&str; 7] =
@@ -302,7 +304,7 @@ impl FolderFiles {
             } else if let Some((departure, stem)) = Departure::parse(&name).filter(|_| is_dir) {
                 listing.departed.push((departure, stem.to_owned(), name));
             } else if !PROOFS.contains(&name.as_str())
-                && ![LOCK_FILE, MANIFEST_FILE, WITNESS_FILE].contains(&name.as_str())
+                && ![LOCK_FILE, MANIFEST_FILE, WITNESS_FILE, BOOTSTRAP_FILE].contains(&name.as_str())
             {
                 listing.unknown.push(name);
             }
@@ -384,6 +386,16 @@ impl FolderFiles {
             publish(&*self.storage, &file_in(&self.path, name), text)?;
         }
         Ok(())
+    }
+
+    /// Publishes the quorum state. The manifest says so first, or it would look like another owner's doing.
+    pub(crate) fn publish_quorum_state(
+        &self,
+        partitions: &BTreeMap<TopicPartition, PartitionFacts>,
+        bytes: &[u8],
+    ) -> Result<()> {
+        self.write_manifest(partitions, &BTreeMap::from([(QUORUM_STATE, Some(FileSum::of(bytes)))]))?;
+        publish(&*self.storage, &file_in(&self.path, QUORUM_STATE), bytes)
     }
 
     /// Marks the folder as cleanly shut down: the very last thing.

@@ -163,6 +163,31 @@ impl LogDirectory {
         Ok(log)
     }
 
+    /// The disk that the folder is on.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.core.files.storage
+    }
+
+    /// The path of `bootstrap.checkpoint`.
+    pub(crate) fn bootstrap_path(&self) -> PathBuf {
+        self.path().join(files::BOOTSTRAP_FILE)
+    }
+
+    /// The path of `quorum-state`, whose folder exists once the metadata log was opened.
+    pub(crate) fn quorum_state_path(&self) -> PathBuf {
+        self.path().join(files::QUORUM_STATE)
+    }
+
+    /// Publishes `quorum-state`, which tells owners of the folder from each other.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::OutOfSpace`].
+    pub(crate) fn publish_quorum_state(&self, bytes: &[u8]) -> Result<()> {
+        let _token = self.core.writing.lock();
+        let partitions = self.core.state.lock().partitions.clone();
+        self.core.files.publish_quorum_state(&partitions, bytes)
+    }
+
     /// Flushes every open log and writes the checkpoint files, so that a later recovery starts from here.
     ///
     /// # Errors
