@@ -13,6 +13,7 @@ mod consumer;
 mod log;
 pub(crate) mod nearest;
 mod producer;
+mod topic;
 mod value;
 
 use std::fmt;
@@ -23,6 +24,8 @@ pub use broker::BrokerConfig;
 pub use consumer::Isolation;
 pub use log::{Durability, LogConfig, ReadMode};
 pub use producer::Acks;
+pub use topic::TopicConfig;
+pub(crate) use topic::{PARTITIONS_MAX, StoredConfig};
 
 /// What is known about one configuration field: a row of the reference table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
