@@ -69,6 +69,7 @@
 mod broker;
 pub mod cluster;
 pub mod config;
+pub mod controller;
 pub mod error;
 pub mod log;
 pub mod record;
