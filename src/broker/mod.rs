@@ -122,3 +122,7 @@ impl Broker {
         health
     }
 }
+//! [S] Brokers: what is hosted in a data folder beside the logs of its partitions.
+
+mod metadata_files;
+mod metadata_log;
