@@ -10,7 +10,7 @@
 #
 # A folder passes when, in each of three runs over its files, DumpLogSegments exits with 0, writes nothing to stderr, names
 # every file, prints no complaint, and shows as many records as the batch headers count. Folders named `compacted-*` may
-# have gaps between offsets. Record values with line breaks could imitate a complaint: do not put any into such folders.
+# have gaps between offsets. Of `__cluster_metadata-0` every record, also those in snapshots, must be one of Kafka's. Record values with line breaks could imitate a complaint: do not put any into such folders.
 set -euo pipefail
 
 start=$PWD
@@ -21,6 +21,9 @@ target=$(cd "$target" && pwd)
 libs=$target/kafka/libs
 work=$target/kafka/work
 fixtures=$root/tests/fixtures/kafka-4.0
+# A metadata log as Kafka wrote it, and one that a unit test of `MetadataLog` requires it to write byte for byte.
+kafkas_metadata=$root/tests/fixtures/kafka-4.0-metadata/__cluster_metadata-0
+golden_metadata=$root/tests/fixtures/golden/__cluster_metadata-0
 # The folders that the example writes: one level of `<topic>-<partition>` below this one.
 written=$target/kafka/folders
 
@@ -103,6 +106,10 @@ run_mode() {
     grep -av '^| ' "$out/$mode.out" |
         grep -aiE 'mismatch|out of order|not found|isvalid: false|invalid bytes|non-consecutive|exception|corrupt|error' \
             >>"$complaints" || true
+    # A metadata record that cannot be decoded is shown as such, in its own line.
+    if [ "$name" = __cluster_metadata-0 ]; then
+        grep -aE '^\| .* payload: Error at ' "$out/$mode.out" >>"$complaints" || true
+    fi
     local named
     named=$(grep -ac '^Dumping ' "$out/$mode.out" || true)
     [ "$named" = "$count" ] || echo "$named of $count files were looked at" >>"$complaints"
@@ -138,7 +145,11 @@ judge_folder() {
 judge_files() {
     cd "$1"
     shopt -s nullglob
-    local logs=(*.log) indexes=(*.index) times=(*.timeindex) others=(*.snapshot *.txnindex)
+    local logs=(*.log) indexes=(*.index) times=(*.timeindex) others=(*.snapshot *.txnindex) decoder=()
+    if [ "$name" = __cluster_metadata-0 ]; then
+        others+=(*.checkpoint)
+        decoder=(--cluster-metadata-decoder)
+    fi
     shopt -u nullglob
     local all=("${logs[@]}" "${indexes[@]}" "${times[@]}" "${others[@]}") both=("${indexes[@]}" "${times[@]}")
     file_count=${#all[@]}
@@ -146,7 +157,7 @@ judge_files() {
         complaint="no .log file"
         return
     fi
-    if ! run_mode dump "$file_count" --deep-iteration --print-data-log --files "$(join_with_commas "${all[@]}")"; then
+    if ! run_mode dump "$file_count" --deep-iteration --print-data-log ${decoder[@]+"${decoder[@]}"} --files "$(join_with_commas "${all[@]}")"; then
         complaint="DumpLogSegments complains"
         return
     fi
@@ -242,7 +253,7 @@ add_to_byte() {
 
 # damaged NAME FIXTURE COMMAND...: runs the command in a copy of the fixture and requires that the judge then complains.
 damaged() {
-    local what=$1 copy=$work/damaged/$2
+    local what=$1 copy=$work/damaged/${2##*/}
     rm -rf "$work/damaged"
     mkdir -p "$work/damaged"
     cp -R "$fixtures/$2" "$copy"
@@ -256,12 +267,23 @@ damaged() {
     fi
 }
 
+# Appends an intact batch, at offset 16, whose one record has the type 99.
+unknown_metadata_record() {
+    printf '%b' '\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x3c\x00\x00\x00\x02\x02\x3c\xdc\xbc\xa6\x00\x00\x00\x00' \
+        '\x00\x00\x00\x00\x01\x8b\xcf\xe5\x68\x00\x00\x00\x01\x8b\xcf\xe5\x68\x00\xff\xff\xff\xff\xff\xff\xff' \
+        '\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x01\x14\x00\x00\x00\x01\x08\x01\x63\x00\x00\x00' >>00000000000000000000.log
+}
+
 # In segments-0 the first log has two batches of 111 bytes, the first index one entry (offset 3, position 111).
 self_test() {
     local first=00000000000000000000 folder noticed=0 unnoticed=0
     for folder in "$fixtures"/*/; do
         judge_folder "$folder" || true
     done
+    judge_folder "$kafkas_metadata" || true
+    damaged "a metadata record of an unknown type" "../golden/__cluster_metadata-0" unknown_metadata_record
+    damaged "a flipped byte in a metadata snapshot" "../golden/__cluster_metadata-0" \
+        add_to_byte 00000000000000000012-0000000001.checkpoint 150 1
     damaged "a flipped byte in a batch header" segments-0 add_to_byte $first.log 40 1
     damaged "a flipped byte in a record's value" segments-0 add_to_byte $first.log 80 1
     damaged "a log that is cut inside its last batch" segments-0 truncate -s -5 $first.log
@@ -299,7 +321,7 @@ case ${1:-} in
         rm -rf "$written"
         mkdir -p "$written"
         (cd "$root" && cargo run -q --release -p logstead --example write_for_kafka -- "$written")
-        set -- "$written"/*/
+        set -- "$written"/*/ "$golden_metadata"
     fi
     for folder in "$@"; do
         judge_folder "$folder" || true
