@@ -184,19 +184,21 @@ fn an_append_that_is_too_large_changes_nothing() {
     let storage = MemStorage::new();
     let mut opened = open(&storage).unwrap();
     let end = opened.metadata.log().log_end_offset();
-    let config = |value: String| {
-        MetadataRecord::Config(crate::controller::records::ConfigRecord {
-            resource_type: 4,
-            resource_name: String::new(),
-            name: "x".into(),
-            value: Some(value),
-        })
-    };
-    let refused = opened.metadata.append(&[config("v".repeat(9 << 20))], now());
+    let refused = opened.metadata.append(&[config_of(9 << 20)], now());
     assert!(matches!(refused, Err(Error::RecordTooLarge { .. })), "{refused:?}");
     assert_eq!(opened.metadata.log().log_end_offset(), end);
     opened.create("orders", 1, 1).unwrap();
     assert_eq!(topics(&open_again(opened, &storage).image), expected(&[("orders", 1)]));
+}
+
+/// A record of about this many bytes.
+fn config_of(bytes: usize) -> MetadataRecord {
+    MetadataRecord::Config(crate::controller::records::ConfigRecord {
+        resource_type: 4,
+        resource_name: String::new(),
+        name: "x".into(),
+        value: Some("v".repeat(bytes)),
+    })
 }
 
 fn open_again(opened: Opened, storage: &MemStorage) -> Opened {
@@ -595,6 +597,21 @@ fn after_a_failed_sync_every_append_is_refused() {
     assert_eq!(failed.written(), crate::error::Written::Maybe, "{failed:?}");
     assert!(matches!(opened.create("later", 3, 1), Err(Error::Offline { .. })));
     assert!(!opened.metadata.maybe_snapshot(&opened.image, now()).unwrap());
+}
+
+#[test]
+fn after_a_flush_that_lacked_space_for_another_file_every_append_is_refused() {
+    let storage = with_one_topic();
+    let mut opened = open(&storage).unwrap();
+    for _ in 0..2 {
+        opened.change(vec![config_of(7 << 20)]).unwrap();
+    }
+    // The third one begins a new segment, and the old one's seal finds no space: the log itself would go on.
+    storage.fail(Fault::nth(0).on_paths_ending_with(".seal.tmp").with_error_kind(std::io::ErrorKind::StorageFull));
+    let failed = opened.change(vec![config_of(7 << 20)]).unwrap_err();
+    assert_eq!(failed.written(), crate::error::Written::Maybe, "{failed:?}");
+    opened.metadata.log().check_online().unwrap();
+    assert!(matches!(opened.create("later", 3, 1), Err(Error::Offline { .. })));
 }
 
 // ---- bytes that Kafka has judged ------------------------------------------------------------------------------------
