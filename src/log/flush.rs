@@ -209,6 +209,7 @@ impl Log {
         if is_checkpoint {
             stale_snapshot = self.stale_snapshot(&state, ticket.upto);
             state.recovery_point = ticket.upto;
+            state.snapshot = ticket.upto;
             state.bytes_since_checkpoint = 0;
         }
         if is_checkpoint || ticket.upto > state.synced {

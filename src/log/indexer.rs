@@ -6,7 +6,7 @@
 use crate::config::LogConfig;
 use crate::error::Result;
 use crate::log::offset_index::{OffsetIndex, OffsetIndexBuilder};
-use crate::log::time_index::{TimeIndex, TimeIndexBuilder};
+use crate::log::time_index::{TimeIndex, TimeIndexBuilder, TimeIndexEntry};
 use crate::record::BatchHeader;
 use crate::types::{Offset, Timestamp};
 
@@ -18,6 +18,10 @@ pub(crate) struct SegmentIndexer {
     interval_bytes: u64,
     bytes_since_entry: u64,
     max_timestamp: Option<(Timestamp, Offset)>,
+    /// The one entry that the file has beyond those that were resumed.
+    stored_final: Option<TimeIndexEntry>,
+    /// Whether the last time entry is the one that closed the segment, which goes when another batch follows.
+    has_final: bool,
 }
 
 impl SegmentIndexer {
@@ -29,6 +33,8 @@ impl SegmentIndexer {
             interval_bytes: config.get_index_interval_bytes(),
             bytes_since_entry: 0,
             max_timestamp: None,
+            stored_final: None,
+            has_final: false,
         }
     }
 
@@ -45,15 +51,42 @@ impl SegmentIndexer {
         let mut offsets = OffsetIndexBuilder::from_index(offsets, config.get_segment_index_bytes());
         offsets.truncate_to(keep_below);
         let last = offsets.last();
+        let stored_last = times.last();
         let mut times = TimeIndexBuilder::from_index(times, config.get_segment_index_bytes());
+        let stored = times.len();
         times.truncate_to(last.map_or(base, |entry| entry.offset.next()));
+        let stored_final = stored_last.filter(|_| times.len() + 1 == stored);
         let resume = match last {
             Some(entry) => ResumePoint { position: entry.position, indexed: Some(entry.offset) },
             None => ResumePoint { position: 0, indexed: None },
         };
         let max_timestamp = times.last().map(|entry| (entry.timestamp, entry.offset));
         let interval_bytes = config.get_index_interval_bytes();
-        (SegmentIndexer { offsets, times, interval_bytes, bytes_since_entry: 0, max_timestamp }, resume)
+        let indexer = SegmentIndexer {
+            offsets,
+            times,
+            interval_bytes,
+            bytes_since_entry: 0,
+            max_timestamp,
+            stored_final,
+            has_final: false,
+        };
+        (indexer, resume)
+    }
+
+    /// Every batch of the segment was fed. The file's last entry stays if it is the one that closes the segment, so that a
+    /// log that is only opened and closed leaves its files alone.
+    ///
+    /// # Errors
+    /// As [`on_batch`](Self::on_batch).
+    pub(crate) fn keep_final(&mut self) -> Result<()> {
+        let Some(stored) = self.stored_final.take() else { return Ok(()) };
+        let is_closing = self.max_timestamp == Some((stored.timestamp, stored.offset));
+        if is_closing && self.times.unwritten().is_empty() {
+            self.has_final = self.times.append_final(stored.timestamp, stored.offset)?;
+            self.times.mark_written(self.times.unwritten().len());
+        }
+        Ok(())
     }
 
     /// The batch that starts at `position` follows those fed before.
@@ -62,6 +95,9 @@ impl SegmentIndexer {
     /// [`Error::Corrupt`](crate::Error::Corrupt) when the entry does not fit the index: its offset is not above the last
     /// one's, or too far from the segment's base.
     pub(crate) fn on_batch(&mut self, header: &BatchHeader, position: u64) -> Result<()> {
+        if std::mem::take(&mut self.has_final) {
+            self.times.remove_last();
+        }
         self.observe_timestamp(header);
         if self.bytes_since_entry > self.interval_bytes && !self.offsets.is_full() {
             self.offsets.append(header.last_offset(), position)?;
@@ -93,7 +129,7 @@ impl SegmentIndexer {
 
     /// Whether another batch might find no room for its entry.
     pub(crate) fn is_full(&self) -> bool {
-        self.offsets.is_full() || self.times.is_full()
+        self.offsets.is_full() || self.times.is_full_without(usize::from(self.has_final))
     }
 
     /// Whether at least `least` bytes of one index wait to be written to its file.

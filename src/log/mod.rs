@@ -321,6 +321,9 @@ impl Log {
     /// Makes everything durable and leaves the folder as Kafka does after a clean stop: indexes complete and trimmed, a
     /// producer snapshot at the log end. Later calls fail with [`Error::InvalidState`]; slices stay readable.
     ///
+    /// A log that was not changed since it was opened, or since a checkpoint, costs no sync. Once the last reference to it is
+    /// gone it can be [opened](LogDirectory::open_log) again, as after a clean stop.
+    ///
     /// [`LogDirectory::close`] closes every log and then marks the whole folder as cleanly shut down.
     ///
     /// # Errors
@@ -344,7 +347,8 @@ impl Log {
         *self.flush_gate.lock() = None;
         self.state.lock().availability = Availability::Closed("it was closed");
         if finished.is_ok() && self.is_sound() && is_online {
-            self.directory.on_log_closed(&self.context.tp, self.facts());
+            let copies = self.state.lock().witness.copies();
+            self.directory.on_log_closed(&self.context.tp, self.facts(), copies);
         }
         finished
     }
@@ -383,6 +387,10 @@ impl Log {
         active::write_index_pages(&segment, &files, 0)?;
         sealing::trim_indexes(&segment, &files)?;
         sealing::trim_log(&segment, &files)?;
+        if self.state.lock().is_checkpointed(&self.epoch_file) {
+            // Nothing was changed since it was opened, or since the last checkpoint.
+            return Ok(());
+        }
         let ticket = self.begin(&self.state.lock(), flush::FlushKind::Checkpoint);
         let result = ticket.run();
         self.complete_flush(ticket, result).map(|_synced| ())
@@ -401,11 +409,13 @@ impl Log {
             high_watermark: known.high_watermark.min(log_end).max(opened.log_start),
             synced: log_end,
             recovery_point: known.recovery_point.min(log_end),
+            snapshot: opened.snapshot,
             epochs: opened.epochs,
             epochs_version: 0,
             leader_epoch: None,
             producers: opened.producers,
-            names_created: 1,
+            // Recovery has made every name durable.
+            names_created: 0,
             names_synced: 0,
             generation: 0,
             bytes_since_checkpoint: 0,

@@ -35,6 +35,8 @@ pub(crate) struct LogState {
     pub(crate) synced: Offset,
     /// The first offset that recovery must look at: durable, indexed and covered by a producer snapshot below.
     pub(crate) recovery_point: Offset,
+    /// The offset of the newest producer snapshot.
+    pub(crate) snapshot: Offset,
     pub(crate) epochs: EpochCache,
     /// Grows with every change of `epochs`.
     pub(crate) epochs_version: u64,
@@ -120,8 +122,17 @@ impl LogState {
 
     /// Whether a flush would find nothing to do.
     pub(crate) fn is_flushed(&self, epoch_file: &EpochFile) -> bool {
-        matches!(self.availability, Availability::Open)
-            && self.synced == self.log_end()
+        matches!(self.availability, Availability::Open) && self.is_durable(epoch_file)
+    }
+
+    /// Whether a checkpoint would find nothing to do.
+    pub(crate) fn is_checkpointed(&self, epoch_file: &EpochFile) -> bool {
+        let log_end = self.log_end();
+        self.recovery_point == log_end && self.snapshot == log_end && self.is_durable(epoch_file)
+    }
+
+    fn is_durable(&self, epoch_file: &EpochFile) -> bool {
+        self.synced == self.log_end()
             && self.sealing.is_empty()
             && self.names_created == self.names_synced
             && !epoch_file.is_behind(self.epochs_version)
@@ -192,6 +203,15 @@ pub(crate) struct DurablePoint {
     pub(crate) last_batch_crc: u32,
 }
 
+/// What a slot of the witness holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WitnessCopies {
+    /// The newest generation.
+    pub(crate) generation: u64,
+    /// The newest generation that is known to be durable.
+    pub(crate) kept: u64,
+}
+
 /// Writes one partition's slot of the witness.
 ///
 /// Invariant: of the two copies, the newest that is known to be durable is never overwritten. A power cut may then spoil
@@ -212,23 +232,20 @@ pub(crate) struct WitnessWriter {
 }
 
 impl WitnessWriter {
-    /// `generation` is the newest that is in the file, and durable.
-    pub(crate) fn new(file: Arc<dyn StorageFile>, slot: u32, generation: u64) -> WitnessWriter {
+    /// `copies` is what is in the slot.
+    pub(crate) fn new(file: Arc<dyn StorageFile>, slot: u32, copies: WitnessCopies) -> WitnessWriter {
+        let WitnessCopies { generation, kept } = copies;
         let durable = DurablePoint { segment_base: Offset::ZERO, position: 0, last_batch_crc: 0 };
-        WitnessWriter {
-            file,
-            slot,
-            generation,
-            kept: generation,
-            durable,
-            is_held: false,
-            is_retired: false,
-            waiting: None,
-        }
+        WitnessWriter { file, slot, generation, kept, durable, is_held: false, is_retired: false, waiting: None }
     }
 
     pub(crate) fn slot(&self) -> u32 {
         self.slot
+    }
+
+    /// What is in the slot now.
+    pub(crate) fn copies(&self) -> WitnessCopies {
+        WitnessCopies { generation: self.generation, kept: self.kept }
     }
 
     /// The generation that was written last.
@@ -327,7 +344,7 @@ mod tests {
     fn writer(storage: &MemStorage) -> WitnessWriter {
         let file = storage.open(PATH.as_ref(), OpenMode::Create).unwrap();
         storage.sync_dir("/".as_ref()).unwrap();
-        WitnessWriter::new(file, 1, 0)
+        WitnessWriter::new(file, 1, WitnessCopies { generation: 0, kept: 0 })
     }
 
     #[test]

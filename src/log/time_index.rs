@@ -215,7 +215,18 @@ impl TimeIndexBuilder {
 
     /// Whether only the reserved slot is left of what `segment.index.bytes` allows, so that the segment must be rolled.
     pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.entries_max.saturating_sub(1)
+        self.is_full_without(0)
+    }
+
+    /// The same as if the last `count` entries were not there.
+    pub(crate) fn is_full_without(&self, count: usize) -> bool {
+        self.len().saturating_sub(count) >= self.entries_max.saturating_sub(1)
+    }
+
+    /// Drops the last entry. In the file it stays until another is written in its place: what it says remains true.
+    pub(crate) fn remove_last(&mut self) {
+        self.bytes.truncate(self.bytes.len().saturating_sub(ENTRY_BYTES));
+        self.written_len = self.written_len.min(self.bytes.len());
     }
 
     /// How many entries there are.

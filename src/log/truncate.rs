@@ -249,12 +249,13 @@ impl Log {
         };
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
-        let producers = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
+        let loaded = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
         // Snapshots of what was cut must not come back either, when the log has grown past them again.
         self.sync_folder()?;
         let mut gate = self.flush_gate.lock();
         let mut state = self.state.lock();
-        state.producers = producers;
+        state.producers = loaded.states;
+        state.snapshot = loaded.snapshot;
         let high_watermark = state.high_watermark;
         state.producers.on_high_watermark(high_watermark);
         state.sealing.clear();

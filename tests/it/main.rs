@@ -12,6 +12,7 @@
 )]
 
 mod append;
+mod close;
 mod commit;
 mod config;
 mod damage;

@@ -558,11 +558,12 @@ impl World {
 
     fn check_indexes(&self, segment: &Segment, batches: &[(u64, BatchHeader)]) {
         let (mut offsets, mut times, last) = indexes_of(batches, self.config.get_index_interval_bytes());
-        if segment.phase() != SegmentPhase::Active {
-            times.extend(last);
-        }
         let index = segment.offset_index().unwrap();
         let time_index = segment.time_index().unwrap();
+        // An active segment has the entry of its last close until the next append.
+        if segment.phase() != SegmentPhase::Active || time_index.len() > times.len() {
+            times.extend(last);
+        }
         let is_full = self.config.get_segment_index_bytes() < 10 << 20;
         if is_full {
             // A full index misses entries of the batches of one append; what it has must be right.

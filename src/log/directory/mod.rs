@@ -20,7 +20,7 @@ use crate::log::properties::FolderIdentity;
 use crate::log::recovery::{self, Known};
 use crate::log::segment::LogContext;
 use crate::log::slice::BufferPool;
-use crate::log::state::WitnessWriter;
+use crate::log::state::{WitnessCopies, WitnessWriter};
 use crate::log::{Log, NewLog, flush, partition_metadata};
 use crate::rng::Rng;
 use crate::storage::{DirEntry, EntryKind, LockGuard, OsStorage, Storage, StorageFile, SyncMode, publish};
@@ -158,7 +158,6 @@ impl LogDirectory {
         state.opening.remove(tp);
         let log = opened?;
         state.logs.insert(tp.clone(), Arc::downgrade(&log));
-        state.closed_logs.remove(tp);
         state.unrecovered.remove(tp);
         Ok(log)
     }
@@ -275,7 +274,7 @@ impl LogDirectoryOptions {
         let state = DirectoryState {
             logs: BTreeMap::new(),
             opening: BTreeSet::new(),
-            closed_logs: BTreeSet::new(),
+            closed_logs: BTreeMap::new(),
             partitions,
             unrecovered,
             departed: BTreeSet::new(),
@@ -316,8 +315,8 @@ pub(crate) struct DirectoryCore {
 struct DirectoryState {
     logs: BTreeMap<TopicPartition, Weak<Log>>,
     opening: BTreeSet<TopicPartition>,
-    /// Logs that were closed, and not opened again since.
-    closed_logs: BTreeSet<TopicPartition>,
+    /// Logs that were closed soundly, and not opened again since, with what they left in the witness.
+    closed_logs: BTreeMap<TopicPartition, WitnessCopies>,
     /// What the files say of each partition, open or not: it must not get lost when they are written again.
     partitions: BTreeMap<TopicPartition, PartitionFacts>,
     /// Partitions that nobody has recovered since the last unclean stop.
@@ -409,10 +408,10 @@ impl DirectoryCore {
     }
 
     /// A log was closed and is sound: what it says of itself outlives it.
-    pub(crate) fn on_log_closed(&self, tp: &TopicPartition, last: PartitionFacts) {
+    pub(crate) fn on_log_closed(&self, tp: &TopicPartition, last: PartitionFacts, copies: WitnessCopies) {
         let mut state = self.state.lock();
         state.partitions.insert(tp.clone(), last);
-        state.closed_logs.insert(tp.clone());
+        state.closed_logs.insert(tp.clone(), copies);
     }
 
     fn begin_opening(&self, tp: &TopicPartition) -> Result<()> {
@@ -456,7 +455,8 @@ impl DirectoryCore {
             state.partitions.entry(tp.clone()).or_default().slot = Some(slot);
             (facts, slot, state.rng.split("log"))
         };
-        if self.was_used(tp) {
+        let (closed, was_used) = self.begin_reopening(tp)?;
+        if was_used && closed.is_none() {
             // The slot was written since the folder was opened; it must be durable before it is built upon.
             self.sync_witness()?;
         }
@@ -472,11 +472,12 @@ impl DirectoryCore {
             recovery_point: witness.as_ref().map_or(facts.recovery_point, |witness| witness.recovery_point),
             log_start: witness.as_ref().map_or(facts.log_start, |witness| witness.log_start),
             high_watermark: witness.as_ref().map_or(facts.high_watermark, |witness| witness.high_watermark),
-            is_clean: self.report.was_clean && !self.was_used(tp),
+            is_clean: closed.is_some() || (self.report.was_clean && !was_used),
             is_foreign: had_log && witness.is_none() && !is_known,
             witness,
         };
         let was_mapped = Arc::clone(&self.was_mapped);
+        let copies = WitnessCopies { generation, kept: closed.map_or(generation, |closed| closed.kept) };
         let context = Arc::new(LogContext { storage, folder, tp: tp.clone(), topic_id, was_mapped });
         let opened = recovery::open(&context, &Arc::new(config), &known, now, &mut rng)?;
         let log = Log::start(NewLog {
@@ -485,7 +486,7 @@ impl DirectoryCore {
             pool: Arc::clone(&self.pool),
             opened,
             known,
-            witness: WitnessWriter::new(Arc::clone(&self.witness_file), slot, generation),
+            witness: WitnessWriter::new(Arc::clone(&self.witness_file), slot, copies),
             rng,
         })?;
         if is_new_slot {
@@ -501,9 +502,15 @@ impl DirectoryCore {
         Ok(Arc::new(log))
     }
 
-    /// Whether the log was open before in this session: then the mark of a clean shutdown says nothing about it.
-    fn was_used(&self, tp: &TopicPartition) -> bool {
-        self.state.lock().logs.contains_key(tp)
+    /// What the log left in the witness if it was closed soundly in this session, and whether it was open before in this
+    /// session: then the mark of a clean shutdown says nothing about it.
+    fn begin_reopening(&self, tp: &TopicPartition) -> Result<(Option<WitnessCopies>, bool)> {
+        let mut state = self.state.lock();
+        if let Some(error) = &state.witness_failure {
+            return Err(error.clone());
+        }
+        // If opening fails half-way, it was not closed soundly any more.
+        Ok((state.closed_logs.remove(tp), state.logs.contains_key(tp)))
     }
 
     /// Creates a partition's folder if need be; whether it held a log already.
@@ -565,7 +572,7 @@ impl DirectoryCore {
             state.partitions.extend(updates);
             // A log that was dropped without being closed needs recovery.
             let none_dropped =
-                state.logs.iter().all(|(tp, log)| log.strong_count() > 0 || state.closed_logs.contains(tp));
+                state.logs.iter().all(|(tp, log)| log.strong_count() > 0 || state.closed_logs.contains_key(tp));
             let is_complete = state.unrecovered.is_empty() && state.blocked.is_empty() && none_dropped;
             (state.partitions.clone(), is_complete)
         };

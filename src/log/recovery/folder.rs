@@ -8,18 +8,34 @@ use crate::log::segment::LogContext;
 use crate::storage::{EntryKind, OpenMode};
 use crate::types::Offset;
 
-/// Removes what an unfinished operation left, completes redo files, and returns the base offsets of the segments.
-pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut RecoveryReport) -> Result<Vec<Offset>> {
+/// A partition folder without leftovers.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The base offsets of its segments.
+    pub(crate) bases: Vec<Offset>,
+    /// Whether a name went that a power cut may bring back.
+    pub(crate) has_removed: bool,
+}
+
+/// Removes what an unfinished operation left, completes redo files, and finds the segments.
+pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut RecoveryReport) -> Result<Prepared> {
     let entries = context.storage.list(&context.folder).context("list", &context.folder)?;
     let (mut bases, mut redos, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut has_removed = false;
     for entry in &entries {
         let name = entry.name.as_str();
         match SegmentFile::parse(name) {
             Some((SegmentFile::Log, base)) if entry.kind == EntryKind::File => bases.push(base),
             Some((SegmentFile::Redo, base)) => redos.push(base),
-            Some((SegmentFile::Seal, _)) if known.is_foreign => remove(context, name)?,
+            Some((SegmentFile::Seal, _)) if known.is_foreign => {
+                remove(context, name)?;
+                has_removed = true;
+            }
             Some((kind, base)) => others.push((kind, base)),
-            None if name.ends_with(DELETED_SUFFIX) || name.ends_with(TEMPORARY_SUFFIX) => remove(context, name)?,
+            None if name.ends_with(DELETED_SUFFIX) || name.ends_with(TEMPORARY_SUFFIX) => {
+                remove(context, name)?;
+                has_removed = true;
+            }
             None if name.ends_with(".cleaned") || name.ends_with(".swap") => {
                 return Err(Error::InvalidState {
                     operation: "open a partition whose compaction was interrupted",
@@ -30,6 +46,7 @@ pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut Recovery
             None => report.unknown_files.push(name.to_owned()),
         }
     }
+    has_removed |= !redos.is_empty();
     for base in redos {
         if known.is_foreign {
             remove(context, &SegmentFile::Redo.name(base))?;
@@ -37,9 +54,10 @@ pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut Recovery
             redo::complete(context, base)?;
         }
     }
-    drop_below_start(context, known.log_start, &mut bases)?;
+    has_removed |= drop_below_start(context, known.log_start, &mut bases)?;
     // A seal without its log is the only witness of a lost segment: the walk reports the gap, so it may go as well.
     others.retain(|(kind, base)| !bases.contains(base) && !matches!(kind, SegmentFile::Snapshot | SegmentFile::Cut));
+    has_removed |= !others.is_empty();
     if !others.is_empty() {
         // Their log is gone for now; before they go it must be gone for good.
         context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
@@ -48,18 +66,20 @@ pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut Recovery
         // Those of a segment that was just dropped are gone already.
         remove(context, &kind.name(base))?;
     }
-    Ok(bases)
+    Ok(Prepared { bases, has_removed })
 }
 
-/// Segments that end at or below the log start were deleted; a crash may bring their names back.
-fn drop_below_start(context: &LogContext, log_start: Offset, bases: &mut Vec<Offset>) -> Result<()> {
+/// Segments that end at or below the log start were deleted; a crash may bring their names back. Whether there were any.
+fn drop_below_start(context: &LogContext, log_start: Offset, bases: &mut Vec<Offset>) -> Result<bool> {
+    let mut has_removed = false;
     while let [first, second, ..] = bases.as_slice()
         && *second <= log_start
     {
         remove_segment_files(context, *first)?;
         bases.remove(0);
+        has_removed = true;
     }
-    Ok(())
+    Ok(has_removed)
 }
 
 /// Removes the `.log` of the segment at this base offset. As long as that may come back after a power cut, what is derived

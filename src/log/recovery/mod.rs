@@ -32,7 +32,9 @@ use crate::time::Now;
 use crate::types::Offset;
 
 pub(crate) use folder::{remove_log, remove_segment_files};
-pub(crate) use producers::{TransactionIndexes, find_aborted, load as load_producers, observe, remove_snapshots};
+pub(crate) use producers::{
+    LoadedProducers, TransactionIndexes, find_aborted, load as load_producers, observe, remove_snapshots,
+};
 use segment::{Expected, Scanned};
 pub(crate) use segment::{load_indexes, resume};
 
@@ -48,7 +50,7 @@ pub(crate) struct Known {
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) witness: Option<Witness>,
-    /// Whether the last owner closed the folder.
+    /// Whether the log was closed soundly, by the last owner of the folder or in this session.
     pub(crate) is_clean: bool,
     /// Whether somebody else may have owned the folder since we did: our own files count for nothing.
     pub(crate) is_foreign: bool,
@@ -82,6 +84,8 @@ pub(crate) struct Opened {
     pub(crate) epochs: EpochCache,
     pub(crate) epochs_changed: bool,
     pub(crate) producers: ProducerStates,
+    /// The offset of the producer snapshot that they were made from.
+    pub(crate) snapshot: Offset,
     pub(crate) log_start: Offset,
     pub(crate) has_gaps: bool,
     pub(crate) report: RecoveryReport,
@@ -92,7 +96,7 @@ pub(crate) struct Opened {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// Whether the folder had been closed, so that there was nothing to recover.
+    /// Whether the log had been closed, so that there was nothing to recover.
     pub was_clean: bool,
     /// Whether everything was checked because somebody else may have owned the folder.
     pub was_foreign: bool,
@@ -134,7 +138,7 @@ pub(crate) fn open(
 ) -> Result<Opened> {
     let mut report =
         RecoveryReport { was_clean: known.is_clean, was_foreign: known.is_foreign, ..RecoveryReport::default() };
-    let bases = folder::prepare(context, known, &mut report)?;
+    let folder::Prepared { bases, has_removed } = folder::prepare(context, known, &mut report)?;
     let stored_epochs = read_epochs(context)?;
     let mut walk = Walk::new(context, config, known, stored_epochs.as_ref(), &mut report);
     for (index, base) in bases.iter().enumerate() {
@@ -147,6 +151,8 @@ pub(crate) fn open(
         walked = start_anew(context, &bases, known.log_start)?;
     }
     let Walked { mut segments, epochs: seen_epochs, log_end, has_gaps, mut tail } = walked;
+    let is_as_left = segments.len() + usize::from(tail.is_some()) == bases.len()
+        && tail.as_ref().is_some_and(|tail| has_index_files(context, tail.base_offset));
     let (mut epochs, mut epochs_changed) = load_epochs(context, &segments, tail.as_ref(), stored_epochs)?;
     for entry in seen_epochs {
         // The scan may have begun inside an epoch: only what the history does not know is news.
@@ -176,8 +182,8 @@ pub(crate) fn open(
     epochs_changed |= epochs.truncate_from_end(log_end);
     let indexes = if known.is_clean { TransactionIndexes::Durable } else { TransactionIndexes::InDoubt };
     let mut producers = producers::load(context, &segments, log_end, indexes)?;
-    producers.expire(now.wall, PRODUCER_EXPIRATION);
-    if !known.is_clean {
+    producers.states.expire(now.wall, PRODUCER_EXPIRATION);
+    if !known.is_clean || !is_as_left || has_removed || producers.has_removed {
         // Names that were found, names that were given, and names that are gone for good.
         context.storage.sync_dir(&context.folder).in_doubt_context("sync", &context.folder)?;
     }
@@ -186,7 +192,14 @@ pub(crate) fn open(
         position: active.position(),
         last_batch_crc: active.last_batch_crc(),
     };
-    Ok(Opened { active, segments, epochs, epochs_changed, producers, log_start, has_gaps, report, durable })
+    let LoadedProducers { states: producers, snapshot, has_removed: _ } = producers;
+    Ok(Opened { active, segments, epochs, epochs_changed, producers, snapshot, log_start, has_gaps, report, durable })
+}
+
+/// Whether nothing of a segment's index files has to be created.
+fn has_index_files(context: &LogContext, base: Offset) -> bool {
+    let exists = |kind| context.storage.identity(&context.path(kind, base)).is_ok();
+    exists(SegmentFile::OffsetIndex) && exists(SegmentFile::TimeIndex)
 }
 
 /// Whether a crash caught the log while it was emptied to start at a higher offset: what is left of it lies below its log
@@ -394,13 +407,14 @@ impl<'a> Walk<'a> {
 fn finish_tail(
     context: &LogContext,
     known: &Known,
-    scanned: Scanned,
+    mut scanned: Scanned,
     report: &mut RecoveryReport,
 ) -> Result<Recovered> {
     if !known.is_clean && scanned.is_intact {
         make_durable(context, known, &scanned, report)?;
     }
     report.rebuilt_indexes += u32::from(scanned.rebuilt_index);
+    scanned.indexer.keep_final()?;
     let files = SegmentFiles::open(context, scanned.base_offset)?;
     for (file, len) in [
         (&files.offset_index, scanned.indexer.offsets().written_len()),

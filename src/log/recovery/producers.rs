@@ -22,6 +22,16 @@ pub(crate) enum TransactionIndexes {
     InDoubt,
 }
 
+/// Producer state as of the log's end.
+#[derive(Debug)]
+pub(crate) struct LoadedProducers {
+    pub(crate) states: ProducerStates,
+    /// The snapshot that it was made from; at 0 there need not be one.
+    pub(crate) snapshot: Offset,
+    /// Whether a snapshot went whose name a power cut may bring back.
+    pub(crate) has_removed: bool,
+}
+
 /// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived. The caller syncs the
 /// folder before the log grows.
 pub(crate) fn load(
@@ -29,7 +39,8 @@ pub(crate) fn load(
     segments: &[Segment],
     log_end: Offset,
     indexes: TransactionIndexes,
-) -> Result<ProducerStates> {
+) -> Result<LoadedProducers> {
+    let mut has_removed = false;
     let mut snapshots = list_snapshots(context)?;
     let mut start = (Offset::ZERO, ProducerStates::default());
     // A snapshot inside a segment needs what the segment's transaction index says of the part below it.
@@ -50,11 +61,15 @@ pub(crate) fn load(
                 start = (offset, ProducerStates::from_snapshot(entries));
                 break;
             }
-            Ok(_) | Err(_) => context.storage.remove(&path).context("remove", &path)?,
+            Ok(_) | Err(_) => {
+                context.storage.remove(&path).context("remove", &path)?;
+                has_removed = true;
+            }
         }
     }
-    let (from, states) = start;
-    replay(context, segments, from..log_end, states, indexes)
+    let (snapshot, states) = start;
+    let states = replay(context, segments, snapshot..log_end, states, indexes)?;
+    Ok(LoadedProducers { states, snapshot, has_removed })
 }
 
 fn is_last(segments: &[Segment], segment: &Segment) -> bool {
