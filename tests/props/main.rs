@@ -16,6 +16,7 @@ mod hostile_folder;
 mod log_model;
 mod model;
 mod read_only;
+mod offset_by_time;
 
 use proptest::test_runner::{Config, RngSeed};
 

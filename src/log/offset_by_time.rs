@@ -1,0 +1,200 @@
+//! [S] Offsets by time: the first record that is not older than a timestamp, and the one with the largest (Kafka:
+//! `UnifiedLog.fetchOffsetByTimestamp`, `LogSegment.findOffsetByTimestamp`).
+//!
+//! The time indexes say where to begin; what decides are the records themselves, read and checked like any other read. A
+//! sealed segment without a record new enough is passed over by its last index entry.
+
+use crate::error::{Error, Result};
+use crate::log::state::Published;
+use crate::log::{Log, ReadIsolation, ReadLimits, Segment, SegmentPhase};
+use crate::record::{BatchHeader, RecordBatchRef};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+/// Bytes of log that are read at a time.
+const READ_BYTES: usize = 64 << 10;
+
+/// A record found by its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampedOffset {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// The leader epoch of its batch.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+impl Log {
+    /// The first record from the log start on whose time is `timestamp` or later. `None` when there is none, or when it lies
+    /// beyond what `isolation` lets a reader see. Records without a time are passed over.
+    ///
+    /// # Errors
+    /// As [`read`](Log::read), of the records that have to be looked at.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{log::*, config::LogConfig, types::*, record::*, storage::MemStorage};
+    /// # use logstead::time::{Clock, ManualClock};
+    /// # let clock = ManualClock::new();
+    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data")?;
+    /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
+    /// # log.begin_epoch(LeaderEpoch::ZERO)?;
+    /// # let time = |after: i64| Timestamp::from_millis(clock.now().wall.as_millis() + after);
+    /// let mut builder = BatchBuilder::new(BatchOptions::default());
+    /// builder.append(Some(time(10)), None, Some(b"one"), &[])?;
+    /// builder.append(Some(time(30)), None, Some(b"two"), &[])?;
+    /// log.append_as_leader(&mut builder.build()?, clock.now())?;
+    /// let found = log.offset_for_timestamp(time(11), ReadIsolation::LogEnd)?;
+    /// assert_eq!(found.map(|found| (found.offset, found.timestamp)), Some((Offset::from(1), time(30))));
+    /// assert_eq!(log.offset_for_timestamp(time(11), ReadIsolation::HighWatermark)?, None);
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp: Timestamp,
+        isolation: ReadIsolation,
+    ) -> Result<Option<TimestampedOffset>> {
+        self.look_up(isolation, |view| {
+            for segment in view.segments.iter() {
+                let end = segment.next_offset().min(view.log_end);
+                if end <= view.log_start || is_older(segment, timestamp)? {
+                    continue;
+                }
+                // Everything up to the entry is older, or its batch is the first with this very time.
+                let floor = segment.time_index()?.lookup(timestamp).map_or(segment.base_offset(), |entry| entry.offset);
+                let found = self.first_from(view, floor.max(view.log_start), end, timestamp)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// The first of the records with the largest time from the log start on. `None` when no record has a time, or when that
+    /// one lies beyond what `isolation` lets a reader see.
+    ///
+    /// # Errors
+    /// As [`read`](Log::read), of the records that have to be looked at.
+    pub fn offset_of_max_timestamp(&self, isolation: ReadIsolation) -> Result<Option<TimestampedOffset>> {
+        self.look_up(isolation, |view| {
+            let mut best: Option<(Timestamp, Offset)> = None;
+            for segment in view.segments.iter().filter(|segment| segment.next_offset() > view.log_start) {
+                let is_whole = segment.base_offset() >= view.log_start;
+                let largest = match segment.with_indexer(|indexer| indexer.max_timestamp()).filter(|_| is_whole) {
+                    Some(growing) => growing,
+                    None if is_whole => segment.max_timestamp()?,
+                    None => self.largest_in(view, view.log_start, segment.next_offset())?,
+                };
+                // Among equals the first counts.
+                best =
+                    best.into_iter().chain(largest).reduce(|first, next| if next.0 > first.0 { next } else { first });
+            }
+            let Some((timestamp, near)) = best else { return Ok(None) };
+            self.first_from(view, near.max(view.log_start), view.log_end, timestamp)
+        })
+    }
+
+    /// Runs a search on one view of the log, again when a truncation came in between, and keeps to what may be seen.
+    fn look_up(
+        &self,
+        isolation: ReadIsolation,
+        search: impl Fn(&Published) -> Result<Option<TimestampedOffset>>,
+    ) -> Result<Option<TimestampedOffset>> {
+        loop {
+            let view = self.published.lock().clone();
+            view.check_present()?;
+            let upper = match isolation {
+                ReadIsolation::LogEnd => view.log_end,
+                ReadIsolation::HighWatermark => view.high_watermark,
+                ReadIsolation::LastStable => view.last_stable,
+            };
+            let found = search(&view);
+            if self.published.lock().generation == view.generation {
+                return Ok(found?.filter(|found| found.offset < upper));
+            }
+        }
+    }
+
+    /// The first record of `[from, end)` whose time is `timestamp` or later.
+    fn first_from(
+        &self,
+        view: &Published,
+        from: Offset,
+        end: Offset,
+        timestamp: Timestamp,
+    ) -> Result<Option<TimestampedOffset>> {
+        self.walk(view, from, end, |header, bytes| {
+            if header.max_timestamp().is_none_or(|max| max < timestamp) {
+                return Ok(None);
+            }
+            let batch = RecordBatchRef::from_checked_bytes(bytes)?;
+            let is_it = |found: &TimestampedOffset| found.timestamp >= timestamp && found.offset >= view.log_start;
+            let mut records = batch.records().filter_map(|record| {
+                let leader_epoch = header.leader_epoch();
+                Some(TimestampedOffset { offset: record.offset(), timestamp: record.timestamp()?, leader_epoch })
+            });
+            Ok(records.find(is_it))
+        })
+    }
+
+    /// The largest time in `[from, end)`, and the last offset of the first batch that carries it.
+    fn largest_in(&self, view: &Published, from: Offset, end: Offset) -> Result<Option<(Timestamp, Offset)>> {
+        let mut largest: Option<(Timestamp, Offset)> = None;
+        self.walk(view, from, end, |header, bytes| {
+            let is_whole = header.base_offset() >= view.log_start;
+            let max = match header.max_timestamp() {
+                Some(_) if !is_whole => {
+                    let batch = RecordBatchRef::from_checked_bytes(bytes)?;
+                    let kept = batch.records().filter(|record| record.offset() >= view.log_start);
+                    kept.filter_map(|record| record.timestamp()).max()
+                }
+                max => max,
+            };
+            if let Some(max) = max.filter(|max| largest.is_none_or(|(best, _)| *max > best)) {
+                largest = Some((max, header.last_offset()));
+            }
+            Ok(None::<()>)
+        })?;
+        Ok(largest)
+    }
+
+    /// Shows every batch from the one that holds `from` up to `end` to `look`, until that has found something.
+    fn walk<T>(
+        &self,
+        view: &Published,
+        from: Offset,
+        end: Offset,
+        mut look: impl FnMut(&BatchHeader, &[u8]) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let limits = ReadLimits::bytes(READ_BYTES).isolation(ReadIsolation::LogEnd);
+        let mut next = from;
+        while next < end.min(view.log_end) {
+            let slice = self.read(next, limits)?;
+            let mut rest = slice.as_bytes();
+            for header in slice.headers() {
+                let header = header?;
+                let (batch, later) = rest
+                    .split_at_checked(header.size_in_bytes())
+                    .ok_or(Error::Internal { invariant: "a slice holds whole batches" })?;
+                rest = later;
+                if let Some(found) = look(&header, batch)? {
+                    return Ok(Some(found));
+                }
+            }
+            if slice.next_offset() <= next {
+                break;
+            }
+            next = slice.next_offset();
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a finished segment is known to hold no record of this time or a later one. Times before 1970 are in no index.
+fn is_older(segment: &Segment, timestamp: Timestamp) -> Result<bool> {
+    if segment.phase() != SegmentPhase::Sealed || timestamp < Timestamp::from_millis(0) {
+        return Ok(false);
+    }
+    Ok(segment.max_timestamp()?.is_none_or(|(max, _)| max < timestamp))
+}
