@@ -375,8 +375,9 @@ impl DirectoryCore {
     /// Takes back what the files claim of a partition, before the bytes that they speak of are cut.
     pub(crate) fn lower_claims(&self, tp: &TopicPartition, claims: Claims) -> Result<()> {
         let _token = self.writing.lock();
-        let mut partitions = self.state.lock().partitions.clone();
-        let facts = partitions.entry(tp.clone()).or_default();
+        let known = self.state.lock().partitions.get(tp).cloned();
+        let mut lowered = known.unwrap_or_default();
+        let facts = &mut lowered;
         let claimed = [
             (&mut facts.log_start, claims.log_start),
             (&mut facts.high_watermark, claims.high_watermark),
@@ -390,7 +391,8 @@ impl DirectoryCore {
         if !is_lower {
             return Ok(());
         }
-        let lowered = facts.clone();
+        let mut partitions = self.state.lock().partitions.clone();
+        partitions.insert(tp.clone(), lowered.clone());
         self.files.write_checkpoints(&partitions)?;
         // Only now: after a failure the files still have to be lowered.
         self.state.lock().partitions.insert(tp.clone(), lowered);
@@ -570,6 +572,10 @@ impl DirectoryCore {
         let (partitions, is_complete) = {
             let mut state = self.state.lock();
             state.partitions.extend(updates);
+            // A weak reference keeps the memory of what it led to.
+            for log in state.logs.values_mut().filter(|log| log.strong_count() == 0) {
+                *log = Weak::new();
+            }
             // A log that was dropped without being closed needs recovery.
             let none_dropped =
                 state.logs.iter().all(|(tp, log)| log.strong_count() > 0 || state.closed_logs.contains_key(tp));
