@@ -6,6 +6,9 @@
 mod background;
 mod counters;
 mod host;
+mod metadata_files;
+mod metadata_log;
+mod onlooker;
 mod partition;
 mod purgatory;
 mod router;
@@ -16,15 +19,18 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::LogConfig;
+use crate::config::{LogConfig, ReadMode, StoredConfig};
+use crate::controller::image::TopicImage;
 use crate::error::{Error, Result};
-use crate::sync::{Flush, Rank, RankedMutex};
+use crate::sync::{Rank, RankedMutex};
 use crate::time::Instant;
-use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, TopicId, TopicPartition};
 
 pub(crate) use background::{Background, Due, Job, TimedClient};
 pub(crate) use counters::Counted;
 pub(crate) use host::Host;
+pub(crate) use metadata_log::MetadataLog;
+pub(crate) use onlooker::{Onlooker, WatchedTopic};
 pub(crate) use partition::{HostedPartition, Produce, SyncBy};
 pub(crate) use purgatory::{Appended, Deadline, Released};
 pub(crate) use router::{Router, TopicRoute};
@@ -65,6 +71,30 @@ impl Broker {
         let hosted = HostedPartition::new(Arc::clone(&self.host), tp.clone(), topic_id, epoch, config);
         self.partitions.lock().insert(tp, Arc::clone(&hosted));
         hosted
+    }
+
+    /// What clients need of a topic: its partitions, hosted from now on unless they are in `old`. `read_mode` is not in the
+    /// metadata.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] when the metadata hold a value that cannot be.
+    pub(crate) fn route(
+        &self,
+        image: &TopicImage,
+        old: Option<&TopicRoute>,
+        read_mode: ReadMode,
+    ) -> Result<TopicRoute> {
+        let config = StoredConfig::from_pairs(&image.configs)?.log.read_mode(read_mode);
+        let partitions = image.partitions.values().map(|partition| {
+            let number = partition.partition_id;
+            let hosted = old.and_then(|old| old.partition(number.get()).ok()).cloned();
+            hosted.unwrap_or_else(|| {
+                let tp = TopicPartition { topic: image.name.clone(), partition: number };
+                self.host_partition(tp, image.id, partition.leader_epoch, config.clone())
+            })
+        });
+        let partitions = partitions.collect();
+        Ok(TopicRoute { name: image.name.clone(), id: image.id, config, partitions })
     }
 
     /// Gives a partition up. Whoever waits at it is to be told, by the caller once he holds no lock.
@@ -122,7 +152,3 @@ impl Broker {
         health
     }
 }
-//! [S] Brokers: what is hosted in a data folder beside the logs of its partitions.
-
-mod metadata_files;
-mod metadata_log;

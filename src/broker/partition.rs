@@ -353,29 +353,25 @@ impl HostedPartition {
         released.resolve(&Err(error));
     }
 
-    /// Another configuration from now on.
+    /// Another configuration from now on. Who is released by that is to be told by the caller, once he holds no lock.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`]; those of the log.
-    pub(crate) fn update_config(&self, config: LogConfig) -> Result<()> {
+    pub(crate) fn update_config(&self, config: LogConfig) -> Result<Released> {
         config.validate()?;
-        let committed = self.apply_config(config)?;
-        if let Some(high_watermark) = committed {
-            self.on_committed(high_watermark);
-        }
-        Ok(())
-    }
-
-    fn apply_config(&self, config: LogConfig) -> Result<Option<Offset>> {
         let _token = self.opening.lock();
         let mut role = self.role.lock();
         role.config = config.clone();
-        let Some(log) = self.log.get() else { return Ok(None) };
+        let Some(log) = self.log.get() else { return Ok(Released::default()) };
         let durability = config.get_durability();
         log.update_config(config)?;
         let effects = role.leader.as_mut().map(|leader| leader.on_durability(durability)).unwrap_or_default();
         apply(log, effects)?;
-        Ok(effects.high_watermark)
+        drop(role);
+        Ok(match effects.high_watermark {
+            Some(high_watermark) => self.purgatory.lock().complete_up_to(high_watermark),
+            None => Released::default(),
+        })
     }
 
     /// Takes the partition out of service: everybody who waits is to be told `error`, by the caller once he holds no lock.

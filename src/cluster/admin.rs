@@ -1,45 +1,234 @@
 //! [S] Topics: create, list, describe, change, delete (Kafka: `Admin`, `ControllerApis`).
+//!
+//! Every change is one batch of the metadata log, durable before anything else happens; what follows from it (folders,
+//! configurations of open logs) is brought about afterwards, and after a crash at the next open. So each change is there as a
+//! whole or not at all. Lock rank: `ClusterAdmin`, a token under which one change is made at a time; whoever waited at a
+//! partition that went is told after it is released.
 
-use crate::cluster::Cluster;
-use crate::config::LogConfig;
-use crate::error::Result;
-use crate::types::{LeaderEpoch, TopicId, TopicName, TopicPartition};
+use std::sync::Arc;
 
-#[derive(Debug, Default)]
+use crate::broker::{Broker, FetchSource, MetadataLog, Released, TopicRoute};
+use crate::cluster::topic::{Partition, Topic};
+use crate::cluster::{Cluster, ClusterInner};
+use crate::config::TopicConfig;
+use crate::controller::image::{ClusterImage, TopicImage};
+use crate::controller::records::MetadataRecord;
+use crate::controller::{self};
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+use crate::time::Now;
+use crate::types::{TopicId, TopicPartition};
+
+/// What the controller of this process knows and writes.
+#[derive(Debug)]
 pub(super) struct AdminState {
-    created: u64,
+    pub(super) metadata: MetadataLog,
+    pub(super) image: ClusterImage,
+    pub(super) rng: Rng,
+    /// Folders of deleted topics that could not be removed yet.
+    pub(super) leftovers: Vec<(TopicId, TopicPartition)>,
 }
 
-/// A topic as of one moment.
-#[derive(Debug, Clone)]
-pub struct Topic {
-    pub(crate) name: TopicName,
-    pub(crate) id: TopicId,
-    pub(crate) partitions: Vec<Partition>,
-}
+impl AdminState {
+    /// Makes a change durable and takes it over; `records` are what the controller decided.
+    pub(super) fn commit(&mut self, records: &[MetadataRecord], now: Now) -> Result<()> {
+        let mut next = self.image.clone();
+        records.iter().try_for_each(|record| next.apply(record))?;
+        self.metadata.append(records, now)?;
+        self.image = next;
+        // A snapshot that cannot be taken now is tried again with the next change; the log is complete without it.
+        let _ = self.metadata.maybe_snapshot(&self.image, now);
+        Ok(())
+    }
 
-/// A partition as of one moment.
-#[derive(Debug, Clone)]
-pub struct Partition {
-    pub(crate) tp: TopicPartition,
-}
+    fn topic(&self, id: TopicId) -> Result<Arc<TopicImage>> {
+        let found = self.image.topic_by_id(id).cloned();
+        found.ok_or(Error::Internal { invariant: "a topic that was just written is in the image" })
+    }
 
-impl Cluster {
-    /// Stand-in until the metadata log is there.
-    pub fn create_topic(&self, name: &str, partitions: u32, config: LogConfig) -> Result<()> {
-        let name = TopicName::new(name)?;
-        let id = {
-            let mut admin = self.inner.admin.lock();
-            admin.created += 1;
-            TopicId::from_random([admin.created, 0x4000_0000_0000_0001]).unwrap_or(TopicId::from_bytes([7; 16]))
-        };
-        let mut hosted = Vec::new();
-        for number in 0..i32::try_from(partitions).unwrap_or(1) {
-            let tp = TopicPartition::new(name.as_str(), number)?;
-            hosted.push(self.inner.broker.host_partition(tp, id, LeaderEpoch::ZERO, config.clone()));
+    fn new_topic_id(&mut self) -> TopicId {
+        loop {
+            let id = TopicId::from_random([self.rng.next_u64(), self.rng.next_u64()]);
+            if let Some(id) = id.filter(|id| self.image.topic_by_id(*id).is_none()) {
+                return id;
+            }
         }
-        let route = crate::broker::TopicRoute { name, id, config, partitions: hosted.into() };
-        self.inner.router.insert(route);
+    }
+
+    /// Removes the folders of deleted topics, and lets the metadata forget those that are gone.
+    pub(super) fn remove_leftovers(&mut self, broker: &Broker) -> Result<()> {
+        let directory = &broker.host().directory;
+        while let Some((topic_id, tp)) = self.leftovers.last().cloned() {
+            if directory.partition_topic_id(&tp)? == Some(topic_id) {
+                directory.delete_log(&tp)?;
+            }
+            self.leftovers.pop();
+            if !self.leftovers.iter().any(|(id, _)| *id == topic_id) {
+                directory.remove_deleted()?;
+                self.metadata.on_folders_removed(topic_id);
+            }
+        }
         Ok(())
     }
 }
+
+impl Cluster {
+    /// Creates a topic. It is there for good when this returns; the folders of its partitions appear as they are used.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidTopicName`], [`Error::TopicAlreadyExists`] (also for a name that differs in `.` and `_` only).
+    /// - [`Error::InvalidPartitions`], [`Error::InvalidReplicationFactor`], [`Error::InvalidConfig`].
+    /// - [`Error::OutOfSpace`]: nothing was created. [`Error::Io`]: opening the cluster again tells whether it was.
+    ///
+    /// # Examples
+    /// ```
+    /// use logstead::cluster::Cluster;
+    /// use logstead::config::TopicConfig;
+    /// # let folder = tempfile::tempdir()?;
+    /// let cluster = Cluster::open(folder.path())?;
+    /// let orders = cluster.create_topic("orders", TopicConfig::new().partitions(6))?;
+    /// assert_eq!((orders.name(), orders.partition_count()), ("orders", 6));
+    /// assert!(cluster.create_topic("orders", TopicConfig::new()).is_err());
+    /// cluster.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic> {
+        self.inner.administer(|inner, admin, now, _| {
+            let topic_id = admin.new_topic_id();
+            let brokers = [inner.broker.host().broker_id];
+            let records = controller::create_topic(&admin.image, name, &config, topic_id, &brokers)?;
+            // A successor must not find its predecessor's bytes.
+            admin.remove_leftovers(&inner.broker)?;
+            admin.commit(&records, now)?;
+            let image = admin.topic(topic_id)?;
+            let route = inner.broker.route(&image, None, config.get_log().get_read_mode())?;
+            Ok(inner.publish(route))
+        })
+    }
+
+    /// Every topic, by name. Opens no log.
+    pub fn topics(&self) -> Vec<Topic> {
+        self.inner.router.topics().iter().map(|route| Topic::of(route)).collect()
+    }
+
+    /// One topic. Opens no log.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`] with the nearest name.
+    pub fn topic(&self, name: &str) -> Result<Topic> {
+        Ok(Topic::of(&*self.inner.router.topic(name)?))
+    }
+
+    /// Where each partition of a topic stands. Opens their logs.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`]; those of opening a log.
+    pub fn describe_topic(&self, name: &str) -> Result<Vec<Partition>> {
+        let route = self.inner.router.topic(name)?;
+        route.partitions.iter().map(|partition| Partition::of(partition)).collect()
+    }
+
+    /// Gives a topic more partitions, `total` in all. Keys may go to other partitions from then on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`]; [`Error::InvalidPartitions`] when that is not more than there are; as for
+    /// [`create_topic`](Self::create_topic).
+    pub fn add_partitions(&self, name: &str, total: u32) -> Result<Topic> {
+        let broker = &self.inner.broker;
+        self.change(name, |image| controller::add_partitions(image, name, total, &[broker.host().broker_id]))
+    }
+
+    /// Changes configurations of a topic, under Kafka's keys and with its values; `None` sets one back to its default. They
+    /// hold from the next append on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`]; [`Error::InvalidConfig`] with every violation, and then nothing is changed; as for
+    /// [`create_topic`](Self::create_topic).
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{cluster::Cluster, config::TopicConfig, storage::MemStorage};
+    /// # let cluster = Cluster::builder().storage(MemStorage::new()).open("/data")?;
+    /// cluster.create_topic("orders", TopicConfig::new())?;
+    /// let orders = cluster.alter_topic("orders", [("segment.bytes", Some("67108864"))])?;
+    /// assert_eq!(orders.config().get_segment_bytes(), 64 << 20);
+    /// assert!(cluster.alter_topic("orders", [("segment.byte", Some("1"))]).is_err());
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn alter_topic<K: Into<String>, V: Into<String>>(
+        &self,
+        name: &str,
+        changes: impl IntoIterator<Item = (K, Option<V>)>,
+    ) -> Result<Topic> {
+        let changes: Vec<_> = changes.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect();
+        self.change(name, |image| controller::alter_configs(image, name, &changes))
+    }
+
+    /// Deletes a topic and its records. Whoever waits at one of its partitions gets [`Error::UnknownTopicOrPartition`];
+    /// records that were read stay readable. A topic that is created under the same name has another id and begins empty.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`]; [`Error::OutOfSpace`], [`Error::Io`]: as for [`create_topic`](Self::create_topic).
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        let error = Error::UnknownTopicOrPartition { topic: name.to_owned(), partition: None, nearest: None };
+        self.inner.administer(|inner, admin, now, notices| {
+            let records = controller::delete_topic(&admin.image, name)?;
+            let route = inner.router.topic(name)?;
+            admin.commit(&records, now)?;
+            inner.router.remove(name);
+            for partition in &*route.partitions {
+                let tp = partition.topic_partition();
+                notices.push((inner.broker.retire_partition(tp, error.clone()), Err(error.clone())));
+                admin.leftovers.push((route.id, tp.clone()));
+            }
+            // The topic is gone; folders that cannot be removed now are removed later, at the latest at the next open.
+            let _ = admin.remove_leftovers(&inner.broker);
+            Ok(())
+        })
+    }
+
+    /// Makes a change to an existing topic.
+    fn change(&self, name: &str, decide: impl FnOnce(&ClusterImage) -> Result<Vec<MetadataRecord>>) -> Result<Topic> {
+        self.inner.administer(|inner, admin, now, notices| {
+            let records = decide(&admin.image)?;
+            let old = inner.router.topic(name)?;
+            admin.remove_leftovers(&inner.broker)?;
+            admin.commit(&records, now)?;
+            let image = admin.topic(old.id)?;
+            let route = inner.broker.route(&image, Some(&old), old.config.get_read_mode())?;
+            for partition in &*old.partitions {
+                notices.push((partition.update_config(route.config.clone())?, Ok(())));
+            }
+            Ok(inner.publish(route))
+        })
+    }
+}
+
+impl ClusterInner {
+    /// Runs one administrative change, alone, and then tells those who waited for what it brought about.
+    fn administer<T>(
+        &self,
+        change: impl FnOnce(&ClusterInner, &mut AdminState, Now, &mut Vec<Notice>) -> Result<T>,
+    ) -> Result<T> {
+        let now = self.broker.host().clock.now();
+        let mut notices = Vec::new();
+        let outcome = {
+            let mut admin = self.admin.lock();
+            admin.as_mut().ok_or(Error::Closed).and_then(|admin| change(self, admin, now, &mut notices))
+        };
+        for (released, told) in notices {
+            released.resolve(&told);
+        }
+        outcome
+    }
+
+    /// Makes a topic visible.
+    fn publish(&self, route: TopicRoute) -> Topic {
+        let topic = Topic::of(&route);
+        self.router.insert(route);
+        topic
+    }
+}
+
+/// Who waited, and what to tell them.
+type Notice = (Released, Result<()>);

@@ -7,25 +7,31 @@
 
 mod admin;
 mod driver;
+mod loading;
 mod metrics;
+mod read_only;
+mod topic;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::broker::{Broker, Host, Router};
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, ReadMode};
 use crate::error::{Error, Result};
 use crate::log::LogDirectory;
+use crate::rng::Rng;
 use crate::storage::{OsStorage, Storage};
 use crate::sync::{Rank, RankedMutex};
 use crate::time::{Clock, Instant, Now, SystemClock};
-use crate::types::BrokerId;
 
+use admin::AdminState;
 use driver::Threads;
 
-pub use admin::{Partition, Topic};
 pub use driver::Driver;
+pub use loading::OpenReport;
 pub use metrics::ClusterMetrics;
+pub use read_only::ReadOnlyCluster;
+pub use topic::{Partition, Topic};
 
 /// A cluster in this process, with everything in one data folder.
 ///
@@ -42,7 +48,9 @@ pub(crate) struct ClusterInner {
     path: PathBuf,
     broker: Broker,
     router: Arc<Router>,
-    admin: RankedMutex<admin::AdminState>,
+    report: OpenReport,
+    /// None once the cluster is closed.
+    admin: RankedMutex<Option<AdminState>>,
 }
 
 /// How to open a cluster.
@@ -84,6 +92,11 @@ impl Cluster {
         &self.inner.path
     }
 
+    /// What opening it found and repaired.
+    pub fn report(&self) -> &OpenReport {
+        &self.inner.report
+    }
+
     /// Does what is due in the background, on this thread, until nothing is due any more; returns when there is something to
     /// do next. With [`Driver::Manual`] this is what makes linger, background syncs and checkpoints happen; with threads it is
     /// not needed and does no harm.
@@ -108,6 +121,8 @@ impl Cluster {
             client.close(now);
         }
         threads.stop(&host.background);
+        // A topic that is being created or deleted is finished first, and later ones are refused.
+        let admin = self.inner.admin.lock().take();
         let mut result = Ok(());
         for partition in self.inner.broker.partitions() {
             if partition.opened_log().is_some() {
@@ -117,7 +132,10 @@ impl Cluster {
         for released in self.inner.broker.retire_all(&Error::Closed) {
             released.resolve(&Err(Error::Closed));
         }
-        result.and(host.directory.share().close())
+        let closed = host.directory.share().close();
+        // Only now: a log that is dropped before the folder closes it needs recovery.
+        drop(admin);
+        result.and(closed)
     }
 }
 
@@ -170,17 +188,19 @@ impl ClusterBuilder {
     /// As [`Cluster::open`]; [`Error::InvalidConfig`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Cluster> {
         self.config.validate()?;
-        let mut options = LogDirectory::options().shared_storage(self.storage);
-        if let Some(seed) = self.seed {
-            options = options.seed(seed);
-        }
+        let mut rng = self.seed.map_or_else(Rng::from_entropy, Rng::from_seed);
+        let options = LogDirectory::options().shared_storage(self.storage).seed(rng.next_u64());
         let directory = options.open(path.as_ref())?;
         let broker_id = directory.identity().node_id;
         let host = Arc::new(Host::new(broker_id, directory, self.clock, &self.config));
         let router = Arc::new(Router::new(Arc::clone(&host), self.driver == Driver::Threads));
         let broker = Broker::new(host);
-        let admin = RankedMutex::new(Rank::ClusterAdmin, admin::AdminState::default());
-        let inner = Arc::new(ClusterInner { path: path.as_ref().to_path_buf(), broker, router, admin });
+        let (admin, report) = loading::load(&broker, rng.split("controller"))?;
+        for topic in admin.image.topics() {
+            router.insert(broker.route(topic, None, ReadMode::default())?);
+        }
+        let admin = RankedMutex::new(Rank::ClusterAdmin, Some(admin));
+        let inner = Arc::new(ClusterInner { path: path.as_ref().to_path_buf(), broker, router, report, admin });
         let threads = Threads::start(self.driver, &inner, &self.config)?;
         Ok(Cluster { inner, threads: RankedMutex::new(Rank::ClusterAdmin, Some(threads)) })
     }

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::log::state::Published;
-use crate::log::{Log, ReadIsolation, ReadLimits, Segment, SegmentPhase};
+use crate::log::{Log, LogSlice, ReadIsolation, ReadLimits, Segment, SegmentPhase};
 use crate::record::{BatchHeader, RecordBatchRef};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -54,21 +54,7 @@ impl Log {
         timestamp: Timestamp,
         isolation: ReadIsolation,
     ) -> Result<Option<TimestampedOffset>> {
-        self.look_up(isolation, |view| {
-            for segment in view.segments.iter() {
-                let end = segment.next_offset().min(view.log_end);
-                if end <= view.log_start || is_older(segment, timestamp)? {
-                    continue;
-                }
-                // Everything up to the entry is older, or its batch is the first with this very time.
-                let floor = segment.time_index()?.lookup(timestamp).map_or(segment.base_offset(), |entry| entry.offset);
-                let found = self.first_from(view, floor.max(view.log_start), end, timestamp)?;
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-            Ok(None)
-        })
+        self.look_up(isolation, |search| search.first_not_older_than(timestamp))
     }
 
     /// The first of the records with the largest time from the log start on. `None` when no record has a time, or when that
@@ -77,59 +63,79 @@ impl Log {
     /// # Errors
     /// As [`read`](Log::read), of the records that have to be looked at.
     pub fn offset_of_max_timestamp(&self, isolation: ReadIsolation) -> Result<Option<TimestampedOffset>> {
-        self.look_up(isolation, |view| {
-            let mut best: Option<(Timestamp, Offset)> = None;
-            for segment in view.segments.iter().filter(|segment| segment.next_offset() > view.log_start) {
-                let is_whole = segment.base_offset() >= view.log_start;
-                let largest = match segment.with_indexer(|indexer| indexer.max_timestamp()).filter(|_| is_whole) {
-                    Some(growing) => growing,
-                    None if is_whole => segment.max_timestamp()?,
-                    None => self.largest_in(view, view.log_start, segment.next_offset())?,
-                };
-                // Among equals the first counts.
-                best =
-                    best.into_iter().chain(largest).reduce(|first, next| if next.0 > first.0 { next } else { first });
-            }
-            let Some((timestamp, near)) = best else { return Ok(None) };
-            self.first_from(view, near.max(view.log_start), view.log_end, timestamp)
-        })
+        self.look_up(isolation, |search| search.first_with_largest_time())
     }
 
     /// Runs a search on one view of the log, again when a truncation came in between, and keeps to what may be seen.
     fn look_up(
         &self,
         isolation: ReadIsolation,
-        search: impl Fn(&Published) -> Result<Option<TimestampedOffset>>,
+        search: impl Fn(&Search<'_>) -> Result<Option<TimestampedOffset>>,
     ) -> Result<Option<TimestampedOffset>> {
         loop {
             let view = self.published.lock().clone();
             view.check_present()?;
-            let upper = match isolation {
-                ReadIsolation::LogEnd => view.log_end,
-                ReadIsolation::HighWatermark => view.high_watermark,
-                ReadIsolation::LastStable => view.last_stable,
-            };
-            let found = search(&view);
+            let read = |from, limits| self.read(from, limits);
+            let found = search(&Search { view: &view, read: &read });
+            let upper = view.end_for(isolation);
             if self.published.lock().generation == view.generation {
                 return Ok(found?.filter(|found| found.offset < upper));
             }
         }
     }
+}
+
+/// A search in one view of a log, whoever reads it.
+pub(crate) struct Search<'a> {
+    pub(crate) view: &'a Published,
+    pub(crate) read: &'a dyn Fn(Offset, ReadLimits) -> Result<LogSlice>,
+}
+
+impl Search<'_> {
+    /// The first record from the log start on whose time is `timestamp` or later.
+    pub(crate) fn first_not_older_than(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
+        let view = self.view;
+        for segment in view.segments.iter() {
+            let end = segment.next_offset().min(view.log_end);
+            if end <= view.log_start || is_older(segment, timestamp)? {
+                continue;
+            }
+            // Everything up to the entry is older, or its batch is the first with this very time.
+            let floor = segment.time_index()?.lookup(timestamp).map_or(segment.base_offset(), |entry| entry.offset);
+            let found = self.first_from(floor.max(view.log_start), end, timestamp)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of the records with the largest time.
+    fn first_with_largest_time(&self) -> Result<Option<TimestampedOffset>> {
+        let view = self.view;
+        let mut best: Option<(Timestamp, Offset)> = None;
+        for segment in view.segments.iter().filter(|segment| segment.next_offset() > view.log_start) {
+            let is_whole = segment.base_offset() >= view.log_start;
+            let largest = match segment.with_indexer(|indexer| indexer.max_timestamp()).filter(|_| is_whole) {
+                Some(growing) => growing,
+                None if is_whole => segment.max_timestamp()?,
+                None => self.largest_in(view.log_start, segment.next_offset())?,
+            };
+            // Among equals the first counts.
+            best = best.into_iter().chain(largest).reduce(|first, next| if next.0 > first.0 { next } else { first });
+        }
+        let Some((timestamp, near)) = best else { return Ok(None) };
+        self.first_from(near.max(view.log_start), view.log_end, timestamp)
+    }
 
     /// The first record of `[from, end)` whose time is `timestamp` or later.
-    fn first_from(
-        &self,
-        view: &Published,
-        from: Offset,
-        end: Offset,
-        timestamp: Timestamp,
-    ) -> Result<Option<TimestampedOffset>> {
-        self.walk(view, from, end, |header, bytes| {
+    fn first_from(&self, from: Offset, end: Offset, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
+        self.walk(from, end, |header, bytes| {
             if header.max_timestamp().is_none_or(|max| max < timestamp) {
                 return Ok(None);
             }
             let batch = RecordBatchRef::from_checked_bytes(bytes)?;
-            let is_it = |found: &TimestampedOffset| found.timestamp >= timestamp && found.offset >= view.log_start;
+            let is_it = |found: &TimestampedOffset| found.timestamp >= timestamp && found.offset >= self.view.log_start;
             let mut records = batch.records().filter_map(|record| {
                 let leader_epoch = header.leader_epoch();
                 Some(TimestampedOffset { offset: record.offset(), timestamp: record.timestamp()?, leader_epoch })
@@ -139,14 +145,14 @@ impl Log {
     }
 
     /// The largest time in `[from, end)`, and the last offset of the first batch that carries it.
-    fn largest_in(&self, view: &Published, from: Offset, end: Offset) -> Result<Option<(Timestamp, Offset)>> {
+    fn largest_in(&self, from: Offset, end: Offset) -> Result<Option<(Timestamp, Offset)>> {
         let mut largest: Option<(Timestamp, Offset)> = None;
-        self.walk(view, from, end, |header, bytes| {
-            let is_whole = header.base_offset() >= view.log_start;
+        self.walk(from, end, |header, bytes| {
+            let is_whole = header.base_offset() >= self.view.log_start;
             let max = match header.max_timestamp() {
                 Some(_) if !is_whole => {
                     let batch = RecordBatchRef::from_checked_bytes(bytes)?;
-                    let kept = batch.records().filter(|record| record.offset() >= view.log_start);
+                    let kept = batch.records().filter(|record| record.offset() >= self.view.log_start);
                     kept.filter_map(|record| record.timestamp()).max()
                 }
                 max => max,
@@ -162,15 +168,14 @@ impl Log {
     /// Shows every batch from the one that holds `from` up to `end` to `look`, until that has found something.
     fn walk<T>(
         &self,
-        view: &Published,
         from: Offset,
         end: Offset,
         mut look: impl FnMut(&BatchHeader, &[u8]) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let limits = ReadLimits::bytes(READ_BYTES).isolation(ReadIsolation::LogEnd);
         let mut next = from;
-        while next < end.min(view.log_end) {
-            let slice = self.read(next, limits)?;
+        while next < end.min(self.view.log_end) {
+            let slice = (self.read)(next, limits)?;
             let mut rest = slice.as_bytes();
             for header in slice.headers() {
                 let header = header?;

@@ -177,11 +177,7 @@ impl SegmentReader<'_> {
             let tp = self.context.tp.clone();
             return Err(Error::OffsetOutOfRange { tp, requested: from, start: view.log_start, end: view.log_end });
         }
-        let upper = match limits.isolation {
-            ReadIsolation::LogEnd => view.log_end,
-            ReadIsolation::HighWatermark => view.high_watermark,
-            ReadIsolation::LastStable => view.last_stable,
-        };
+        let upper = view.end_for(limits.isolation);
         let nothing = |next_offset| LogSlice::empty(position_of(view, from, next_offset, from, 0));
         if from >= upper {
             return Ok(nothing(from));

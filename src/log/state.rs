@@ -14,6 +14,7 @@ use crate::log::checkpoint;
 use crate::log::epoch_cache::EpochCache;
 use crate::log::epoch_file::EpochFile;
 use crate::log::producer_state::ProducerStates;
+use crate::log::read::ReadIsolation;
 use crate::log::sealing::SealingSegment;
 use crate::log::segment::{LogContext, Segment};
 use crate::log::witness::{Witness, block_position};
@@ -90,6 +91,15 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// The end of what a reader may see.
+    pub(crate) fn end_for(&self, isolation: ReadIsolation) -> Offset {
+        match isolation {
+            ReadIsolation::LogEnd => self.log_end,
+            ReadIsolation::HighWatermark => self.high_watermark,
+            ReadIsolation::LastStable => self.last_stable,
+        }
+    }
+
     /// Refuses to read a log whose files are not its own any more.
     pub(crate) fn check_present(&self) -> Result<()> {
         self.gone.map_or(Ok(()), |state| Err(Error::InvalidState { operation: "read the log", state }))

@@ -26,3 +26,4 @@ mod read_only;
 mod recovery;
 mod roll;
 mod support;
+mod topics;

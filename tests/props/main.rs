@@ -15,8 +15,8 @@ mod hostile_bytes;
 mod hostile_folder;
 mod log_model;
 mod model;
-mod read_only;
 mod offset_by_time;
+mod read_only;
 
 use proptest::test_runner::{Config, RngSeed};
 

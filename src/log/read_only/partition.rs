@@ -11,7 +11,8 @@ use crate::error::{Damage, Error, IoContext, Result};
 use crate::log::checkpoint::decode_offsets;
 use crate::log::directory::files::{LOG_STARTS, TEXT_BYTES_MAX, read_topic_id};
 use crate::log::epoch_cache::EpochCache;
-use crate::log::read::{Hint, ReadLimits, SegmentReader, aborted_between};
+use crate::log::offset_by_time::{Search, TimestampedOffset};
+use crate::log::read::{Hint, ReadIsolation, ReadLimits, SegmentReader, aborted_between};
 use crate::log::read_only::walk::{Target, Walk};
 use crate::log::read_only::witness_reader::WitnessReader;
 use crate::log::read_only::{Folder, unknown};
@@ -22,7 +23,7 @@ use crate::log::txn_index::AbortedTransaction;
 use crate::log::witness::Witness;
 use crate::storage::{FileIdentity, read_file};
 use crate::sync::{Rank, RankedMutex};
-use crate::types::{Offset, TopicId, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
 /// How often a refresh starts over because the owner changed the log meanwhile.
 const ATTEMPTS_MAX: u32 = 8;
@@ -188,6 +189,25 @@ impl ReadOnlyLog {
     /// As [`Log::aborted_transactions`](crate::log::Log::aborted_transactions); [`Error::UnknownTopicOrPartition`].
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
         self.looking_again(|view| aborted_between(&view.segments, from, upper))
+    }
+
+    /// The first record whose time is `timestamp` or later, as
+    /// [`Log::offset_for_timestamp`](crate::log::Log::offset_for_timestamp) finds it, among what was committed at the last
+    /// refresh.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp: Timestamp,
+        isolation: ReadIsolation,
+    ) -> Result<Option<TimestampedOffset>> {
+        let reader = SegmentReader { context: &self.context, pool: &self.pool };
+        self.looking_again(|view| {
+            let read = |from, limits| reader.read(view, from, limits, None);
+            let found = Search { view, read: &read }.first_not_older_than(timestamp)?;
+            Ok(found.filter(|found| found.offset < view.end_for(isolation)))
+        })
     }
 
     fn read_with_hint(&self, from: Offset, limits: ReadLimits, hint: Option<Hint>) -> Result<LogSlice> {

@@ -1,0 +1,119 @@
+//! [D] A cluster that another process owns, or nobody: looked at, never changed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::broker::{FetchSource, Onlooker, WatchedTopic};
+use crate::cluster::Cluster;
+use crate::cluster::topic::{Partition, Topic};
+use crate::error::Result;
+use crate::log::ReadOnlyDirectory;
+use crate::time::SystemClock;
+use crate::types::TopicPartition;
+
+/// A data folder that is only looked at: no lock is taken and no byte changed, and its owner may go on writing.
+///
+/// One who looks sees what is committed, while the owner lives and after it died; only where nothing tells what is
+/// committed, as in a folder that Kafka wrote, everything up to the last whole batch.
+#[derive(Debug)]
+pub struct ReadOnlyCluster {
+    onlooker: Arc<Onlooker>,
+}
+
+impl Cluster {
+    /// Opens a data folder for looking, from this process or another one.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io): no such folder, or not readable. [`Error::InvalidState`](crate::Error::InvalidState): it
+    /// is not a data folder. [`Error::UnsupportedFormat`](crate::Error::UnsupportedFormat): a newer version wrote it.
+    ///
+    /// # Examples
+    /// ```
+    /// use logstead::cluster::Cluster;
+    /// use logstead::config::TopicConfig;
+    /// # let folder = tempfile::tempdir()?;
+    /// let owner = Cluster::open(folder.path())?;
+    /// owner.create_topic("orders", TopicConfig::new())?;
+    /// let looked_at = Cluster::open_read_only(folder.path())?; // works beside the owner
+    /// assert_eq!(looked_at.topics()?.len(), 1);
+    /// assert_eq!(looked_at.owner()?, Some(std::process::id()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnlyCluster> {
+        let directory = ReadOnlyDirectory::open(path)?;
+        let onlooker = Onlooker::new(directory, Arc::new(SystemClock::new()))?;
+        Ok(ReadOnlyCluster { onlooker: Arc::new(onlooker) })
+    }
+}
+
+impl ReadOnlyCluster {
+    /// The data folder.
+    pub fn path(&self) -> &Path {
+        self.onlooker.directory().path()
+    }
+
+    /// The process that owns the folder now; `None` when nobody does.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn owner(&self) -> Result<Option<u32>> {
+        self.onlooker.directory().owner()
+    }
+
+    /// Looks for topics that were created, changed or deleted since the last look.
+    ///
+    /// # Errors
+    /// Those of reading the metadata log.
+    pub fn refresh(&self) -> Result<()> {
+        self.onlooker.refresh()
+    }
+
+    /// Every topic, by name, as of the last look.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig) when the metadata hold a value that cannot be.
+    pub fn topics(&self) -> Result<Vec<Topic>> {
+        self.onlooker.topics().iter().map(topic_of).collect()
+    }
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`](crate::Error::UnknownTopicOrPartition) with the nearest name.
+    pub fn topic(&self, name: &str) -> Result<Topic> {
+        topic_of(&self.onlooker.topic(name)?)
+    }
+
+    /// Where each partition of a topic stands. One who looks knows of no end but what is committed.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`](crate::Error::UnknownTopicOrPartition); those of opening a log.
+    pub fn describe_topic(&self, name: &str) -> Result<Vec<Partition>> {
+        let topic = self.onlooker.topic(name)?;
+        let tps = topic
+            .partitions
+            .iter()
+            .map(|partition| TopicPartition { topic: topic.name.clone(), partition: *partition });
+        tps.map(|tp| {
+            let watched = self.onlooker.partition(&tp)?;
+            let offsets = watched.offsets()?;
+            let segments = watched.log()?.map(|log| log.segments()).unwrap_or_default();
+            Ok(Partition {
+                topic_partition: tp,
+                leader_epoch: None,
+                log_start_offset: offsets.log_start,
+                last_stable_offset: offsets.last_stable,
+                high_watermark: offsets.high_watermark,
+                log_end_offset: offsets.high_watermark,
+                size_in_bytes: segments.iter().map(|segment| segment.size_in_bytes()).sum(),
+                segment_count: segments.len(),
+                is_writable: false,
+            })
+        })
+        .collect()
+    }
+}
+
+fn topic_of(topic: &WatchedTopic) -> Result<Topic> {
+    Topic::new(topic.name.clone(), topic.id, topic.partitions.len(), &topic.configs)
+}
