@@ -11,6 +11,7 @@ use crate::record::{BatchBuilder, BatchOptions, BuiltBatch};
 use crate::storage::{Fault, MemStorage, OperationKind};
 use crate::sync::{Handle, Signal, completion};
 use crate::time::{Clock, ManualClock};
+use crate::types::Offset;
 
 struct World {
     storage: MemStorage,

@@ -5,9 +5,10 @@
 //!
 //! [P]: crate
 
+mod class;
 mod damage;
+mod text;
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use std::time::Duration;
 use crate::time::Instant;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 
+use text::{AtIndex, ByPid, Collides, Listed, Missing, Nearest, UntilText};
+
+pub use class::{ErrorClass, Written};
 pub use damage::{Corrupt, Damage, DamagedOffsets};
 
 /// The library's result.
@@ -356,159 +360,7 @@ pub struct ConfigViolation {
     pub reason: String,
 }
 
-/// What the caller does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorClass {
-    /// Fix the call or the configuration; the same call fails again.
-    Config,
-    /// The same call may succeed later.
-    Retry,
-    /// Give up this attempt (batch, transaction); the next one may go on.
-    AbortAndContinue,
-    /// Stop using this object; the operator or a newer owner takes over.
-    Fatal,
-}
-
-/// May the record that the failed call concerned be in the log?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Written {
-    /// Certainly not.
-    No,
-    /// It may or may not be.
-    Maybe,
-    /// It is in the log, although the call failed.
-    Yes,
-}
-
 impl Error {
-    /// What the caller does next.
-    ///
-    /// ```
-    /// use logstead::error::{Error, ErrorClass, Written};
-    /// let error = Error::InvalidRecord { index: None, what: "control batches cannot be produced" };
-    /// assert_eq!(error.class(), ErrorClass::Config);
-    /// assert_eq!(error.written(), Written::No);
-    /// assert_eq!(error.kafka_code(), 87); // INVALID_RECORD
-    /// ```
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            Error::InvalidConfig { .. }
-            | Error::InvalidTopicName { .. }
-            | Error::InvalidTopicId { .. }
-            | Error::InvalidPartition { .. }
-            | Error::RecordTooLarge { .. }
-            | Error::InvalidRecord { .. }
-            | Error::InvalidTimestamp { .. }
-            | Error::OffsetOutOfRange { .. }
-            | Error::UnexpectedAppendOffset { .. }
-            | Error::InvalidState { .. }
-            | Error::InconsistentTopicId { .. }
-            | Error::InconsistentIdentity { .. }
-            | Error::UnknownTopicOrPartition { .. }
-            | Error::TopicAlreadyExists { .. }
-            | Error::InvalidPartitions { .. }
-            | Error::InvalidReplicationFactor { .. }
-            | Error::ReadOnly { .. }
-            | Error::NoProgress { .. }
-            | Error::CallbackPanicked { .. }
-            | Error::UnsupportedCodec { .. } => ErrorClass::Config,
-            Error::OutOfSpace { .. }
-            | Error::AlreadyOpen { .. }
-            | Error::Timeout { .. }
-            | Error::BufferFull { .. }
-            | Error::PinnedMemory { .. } => ErrorClass::Retry,
-            Error::FencedLeaderEpoch { .. }
-            | Error::ProducerFenced { .. }
-            | Error::TransactionCoordinatorFenced { .. }
-            | Error::Io { .. }
-            | Error::Corrupt(_)
-            | Error::UnsupportedFormat { .. }
-            | Error::UnsupportedMetadataRecord { .. }
-            | Error::Offline { .. }
-            | Error::Closed
-            | Error::Internal { .. } => ErrorClass::Fatal,
-        }
-    }
-
-    /// May the record be in the log?
-    ///
-    /// `Maybe` for a failed write or sync: the bytes may have reached the disk although nobody can promise it.
-    pub fn written(&self) -> Written {
-        match self {
-            Error::Io { .. } | Error::Closed | Error::Internal { .. } => Written::Maybe,
-            Error::Timeout { written, .. } => *written,
-            Error::InvalidConfig { .. }
-            | Error::InvalidTopicName { .. }
-            | Error::InvalidTopicId { .. }
-            | Error::InvalidPartition { .. }
-            | Error::RecordTooLarge { .. }
-            | Error::InvalidRecord { .. }
-            | Error::InvalidTimestamp { .. }
-            | Error::OffsetOutOfRange { .. }
-            | Error::UnexpectedAppendOffset { .. }
-            | Error::InvalidState { .. }
-            | Error::InconsistentTopicId { .. }
-            | Error::InconsistentIdentity { .. }
-            | Error::UnknownTopicOrPartition { .. }
-            | Error::TopicAlreadyExists { .. }
-            | Error::InvalidPartitions { .. }
-            | Error::InvalidReplicationFactor { .. }
-            | Error::ReadOnly { .. }
-            | Error::NoProgress { .. }
-            | Error::CallbackPanicked { .. }
-            | Error::BufferFull { .. }
-            | Error::PinnedMemory { .. }
-            | Error::UnsupportedCodec { .. }
-            | Error::OutOfSpace { .. }
-            | Error::AlreadyOpen { .. }
-            | Error::FencedLeaderEpoch { .. }
-            | Error::ProducerFenced { .. }
-            | Error::TransactionCoordinatorFenced { .. }
-            | Error::Corrupt(_)
-            | Error::UnsupportedFormat { .. }
-            | Error::UnsupportedMetadataRecord { .. }
-            | Error::Offline { .. } => Written::No,
-        }
-    }
-
-    /// Kafka's number for this error, for those who speak its protocol. -1 (UNKNOWN_SERVER_ERROR) where it has none.
-    pub fn kafka_code(&self) -> i16 {
-        match self {
-            Error::InvalidConfig { .. } => 40,
-            Error::InvalidTopicName { .. } => 17,
-            Error::InvalidTopicId { .. } | Error::InvalidState { .. } => 42,
-            Error::InvalidPartition { .. } | Error::InvalidPartitions { .. } => 37,
-            Error::InvalidReplicationFactor { .. } => 38,
-            Error::UnknownTopicOrPartition { .. } => 3,
-            Error::TopicAlreadyExists { .. } => 36,
-            Error::Timeout { .. } => 7,
-            Error::RecordTooLarge { .. } => 10,
-            Error::InvalidRecord { .. } => 87,
-            Error::InvalidTimestamp { .. } => 32,
-            Error::OffsetOutOfRange { .. } => 1,
-            Error::InconsistentTopicId { .. } => 103,
-            Error::UnsupportedCodec { .. } => 76,
-            Error::FencedLeaderEpoch { .. } => 74,
-            Error::ProducerFenced { .. } => 90,
-            Error::TransactionCoordinatorFenced { .. } => 52,
-            Error::Corrupt(_) => 2,
-            Error::Io { .. } | Error::OutOfSpace { .. } | Error::Offline { .. } => 56,
-            Error::UnexpectedAppendOffset { .. }
-            | Error::InconsistentIdentity { .. }
-            | Error::UnsupportedFormat { .. }
-            | Error::UnsupportedMetadataRecord { .. }
-            | Error::AlreadyOpen { .. }
-            | Error::ReadOnly { .. }
-            | Error::NoProgress { .. }
-            | Error::CallbackPanicked { .. }
-            | Error::BufferFull { .. }
-            | Error::PinnedMemory { .. }
-            | Error::Closed
-            | Error::Internal { .. } => -1,
-        }
-    }
-
     /// Damage in bytes whose file is not known here; layers above add it.
     pub(crate) fn corrupt(position: u64, what: Damage) -> Error {
         Error::Corrupt(Box::new(Corrupt { tp: None, path: None, position, offsets: None, what }))
@@ -574,87 +426,5 @@ impl<T> IoContext<T> for io::Result<T> {
 
     fn in_doubt_context(self, operation: &'static str, path: &Path) -> Result<T> {
         self.map_err(|source| Error::Io { operation, path: path.to_path_buf(), source: Arc::new(source) })
-    }
-}
-
-/// Prints configuration violations as one sentence.
-struct Listed<'a>(&'a [ConfigViolation]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, violation) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", violation.field, violation.reason)?;
-        }
-        Ok(())
-    }
-}
-
-/// Prints ` at index N`, or nothing.
-struct AtIndex<'a>(&'a Option<u32>);
-
-impl fmt::Display for AtIndex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(index) => write!(f, " at index {index} of its batch"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Prints what is unknown: a topic, or a partition of one.
-struct Missing<'a>(&'a String, &'a Option<i32>);
-
-impl fmt::Display for Missing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            Some(partition) => write!(f, "partition {partition} of topic {}", self.0),
-            None => write!(f, "topic {:?}", self.0),
-        }
-    }
-}
-
-/// Prints the name that may have been meant, or nothing.
-struct Nearest<'a>(&'a Option<String>);
-
-impl fmt::Display for Nearest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(name) => write!(f, "; the nearest existing one is {name}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Prints why another name is in the way, or nothing.
-struct Collides<'a>(&'a String, &'a String);
-
-impl fmt::Display for Collides<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == self.1 { Ok(()) } else { f.write_str(", and names that differ in '.' and '_' only collide") }
-    }
-}
-
-/// Prints when there is something to do.
-struct UntilText<'a>(&'a Option<Instant>);
-
-impl fmt::Display for UntilText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(until) => write!(f, "before {} ns on the cluster's clock; poll the cluster then", until.as_nanos()),
-            None => f.write_str("until another call is made"),
-        }
-    }
-}
-
-/// Prints ` by process N`, or nothing.
-struct ByPid<'a>(&'a Option<u32>);
-
-impl fmt::Display for ByPid<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(pid) => write!(f, " by process {pid}"),
-            None => Ok(()),
-        }
     }
 }

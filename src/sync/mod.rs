@@ -15,5 +15,5 @@ mod signal;
 pub use completion::{Completion, Handle, completion};
 pub use group_commit::{CommitLane, Committer, CommitterConfig, Flush};
 
-pub(crate) use ranked::{Condition, Rank, RankedGuard, RankedMutex, check_nothing_held, check_sync_allowed};
+pub(crate) use ranked::{Condition, Rank, RankedGuard, RankedMutex, check_sync_allowed};
 pub(crate) use signal::Signal;
