@@ -2,8 +2,41 @@
 //!
 //! Kafka's counterpart: `ConsumerConfig`, as far as it is implemented.
 
-use super::Accepts;
 use super::value::{Value, parse_word};
+use super::{Accepts, config};
+
+config! {
+    /// How a consumer reads.
+    ///
+    /// ```
+    /// use logstead::config::{ConsumerConfig, Isolation};
+    /// let config = ConsumerConfig::new().poll_records_max(100).isolation(Isolation::ReadUncommitted);
+    /// config.validate()?;
+    /// assert_eq!(ConsumerConfig::from_pairs(config.to_pairs())?, config);
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub struct ConsumerConfig {
+        /// Which committed records are seen.
+        isolation / get_isolation:
+            Isolation("isolation.level", "", ["read_committed" | "read_uncommitted"], ReadCommitted),
+
+        /// Records that one poll returns, at most.
+        poll_records_max / get_poll_records_max: Bytes("max.poll.records", "", [1..=2_147_483_647], 500),
+
+        /// Bytes of records that one poll returns, at most; a single record that is larger is returned alone. 0 means one
+        /// record a poll.
+        fetch_bytes_max / get_fetch_bytes_max: Bytes("fetch.max.bytes", "bytes", [0..=2_147_483_647], 52_428_800),
+
+        /// Bytes that are read from one partition at a time, at most; a single batch that is larger is read whole. Less
+        /// than this may be read where more would not be faster.
+        partition_fetch_bytes_max / get_partition_fetch_bytes_max:
+            Bytes("max.partition.fetch.bytes", "bytes", [0..=2_147_483_647], 1_048_576),
+
+        /// Bytes that the records handed out, and what is fetched ahead of them, may keep in memory; above it, nothing more
+        /// is fetched until some are dropped.
+        pinned_bytes_max / get_pinned_bytes_max: Bytes(none, "bytes", [1..], 67_108_864),
+    }
+}
 
 /// Which committed records a consumer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

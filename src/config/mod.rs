@@ -21,7 +21,7 @@ use std::fmt;
 use crate::error::{ConfigViolation, Error, Result};
 
 pub use broker::BrokerConfig;
-pub use consumer::Isolation;
+pub use consumer::{ConsumerConfig, Isolation};
 pub use log::{Durability, LogConfig, ReadMode};
 pub use producer::Acks;
 pub use topic::TopicConfig;
