@@ -59,6 +59,7 @@ impl Error {
             | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
             | Error::UnsupportedCodec { .. } => ErrorClass::Config,
+            Error::UnreadableBatch { cause, .. } => cause.class(),
             Error::OutOfSpace { .. }
             | Error::AlreadyOpen { .. }
             | Error::Timeout { .. }
@@ -106,6 +107,7 @@ impl Error {
             | Error::BufferFull { .. }
             | Error::PinnedMemory { .. }
             | Error::UnsupportedCodec { .. }
+            | Error::UnreadableBatch { .. }
             | Error::OutOfSpace { .. }
             | Error::AlreadyOpen { .. }
             | Error::FencedLeaderEpoch { .. }
@@ -135,6 +137,7 @@ impl Error {
             Error::OffsetOutOfRange { .. } => 1,
             Error::InconsistentTopicId { .. } => 103,
             Error::UnsupportedCodec { .. } => 76,
+            Error::UnreadableBatch { cause, .. } => cause.kafka_code(),
             Error::FencedLeaderEpoch { .. } => 74,
             Error::ProducerFenced { .. } => 90,
             Error::TransactionCoordinatorFenced { .. } => 52,

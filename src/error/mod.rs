@@ -322,6 +322,20 @@ pub enum Error {
         /// The codec's name, as Kafka's `compression.type` spells it.
         codec: &'static str,
     },
+    /// A batch that is intact cannot be read here; what stands before and behind it can.
+    #[error(
+        "{tp}: the batch at offsets {first} up to (not including) {next} cannot be read: {cause}; seek to {next} to leave it out"
+    )]
+    UnreadableBatch {
+        /// The partition.
+        tp: TopicPartition,
+        /// The batch's first offset.
+        first: Offset,
+        /// The first offset behind it.
+        next: Offset,
+        /// Why, for example [`UnsupportedCodec`](Error::UnsupportedCodec).
+        cause: Arc<Error>,
+    },
     /// The partition takes no writes since an earlier failure. Reads of what is intact go on.
     #[error("{tp} is offline for writing since: {cause}")]
     Offline {

@@ -60,6 +60,20 @@ impl LogSlice {
         LogSlice { bytes: SliceBytes::Frozen(FrozenBytes::from(Vec::new())), start: 0, end: 0, position }
     }
 
+    /// Where the slice ends, without its bytes: enough to read on from.
+    pub(crate) fn without_bytes(&self) -> LogSlice {
+        LogSlice::empty(self.position)
+    }
+
+    /// Bytes of memory that stay in use as long as the slice does: of a buffer all that it has room for. What is mapped is
+    /// counted by what the slice shows of it, since the operating system may take the pages back.
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        match &self.bytes {
+            SliceBytes::Buffer(buffer) => buffer.bytes.capacity(),
+            SliceBytes::Frozen(_) => self.len(),
+        }
+    }
+
     /// The batches' bytes, as they stand in the segment.
     pub fn as_bytes(&self) -> &[u8] {
         let all = match &self.bytes {

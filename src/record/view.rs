@@ -85,18 +85,7 @@ impl<'a> RecordBatchRef<'a> {
 
     /// The records, in offset order.
     pub fn records(&self) -> Records<'a> {
-        let header = &self.header;
-        Records {
-            rest: self.record_bytes(),
-            remaining: header.record_count,
-            base_offset: header.base_offset,
-            base_sequence: header.base_sequence(),
-            base_millis: header.base_millis,
-            append_millis: match header.timestamp_type {
-                TimestampType::CreateTime => None,
-                TimestampType::LogAppendTime => Some(header.max_millis),
-            },
-        }
+        Records::resume(&self.header, self.record_bytes(), self.header.record_count)
     }
 
     fn record_bytes(&self) -> &'a [u8] {
@@ -113,6 +102,41 @@ pub struct Records<'a> {
     base_sequence: Option<Sequence>,
     base_millis: i64,
     append_millis: Option<i64>,
+}
+
+impl<'a> Records<'a> {
+    /// Goes on in a batch that was checked: `rest` begins with a record of it, and this many are left.
+    pub(crate) fn resume(header: &BatchHeader, rest: &'a [u8], remaining: u32) -> Records<'a> {
+        Records {
+            rest,
+            remaining,
+            base_offset: header.base_offset,
+            base_sequence: header.base_sequence(),
+            base_millis: header.base_millis,
+            append_millis: match header.timestamp_type {
+                TimestampType::CreateTime => None,
+                TimestampType::LogAppendTime => Some(header.max_millis),
+            },
+        }
+    }
+
+    /// The bytes of the records that are left.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Steps over one record and returns its offset; the rest of it is not decoded.
+    pub(crate) fn skip_record(&mut self) -> Option<Offset> {
+        self.remaining = self.remaining.checked_sub(1)?;
+        // The structural pass has parsed these very bytes.
+        let (body, rest) = split_record(self.rest).ok()?;
+        let (_attributes, body) = body.split_first()?;
+        let (_timestamp_delta, body) = decode_i64(body).ok()?;
+        let (offset_delta, _) = decode_i32(body).ok()?;
+        self.rest = rest;
+        Some(self.base_offset.plus(u64::from(offset_delta.unsigned_abs())))
+    }
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -541,6 +565,18 @@ mod tests {
         let bytes = batch(1, 0, &[12, 0, 0, 0, 1, 1, 0, 0]);
         let expected = (68, Damage::Structure("bytes are left behind the last record"));
         assert_eq!(golden::damage(RecordBatchRef::from_bytes(&bytes)), expected);
+    }
+
+    #[test]
+    fn reading_goes_on_behind_records_that_were_stepped_over() {
+        let bytes = batch(3, 9, &[12, 0, 0, 4, 1, 1, 0, 12, 0, 0, 14, 1, 1, 0, 12, 0, 1, 16, 1, 1, 0]);
+        let view = RecordBatchRef::from_bytes(&bytes).unwrap();
+        let mut records = view.records();
+        assert_eq!(records.skip_record(), Some(Offset::from(2)));
+        let mut resumed = Records::resume(view.header(), records.rest(), 2);
+        assert_eq!(resumed.next().unwrap().offset(), Offset::from(7));
+        assert_eq!(resumed.skip_record(), Some(Offset::from(8)));
+        assert_eq!((resumed.skip_record(), resumed.rest()), (None, &[][..]));
     }
 
     proptest! {
