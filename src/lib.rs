@@ -70,6 +70,7 @@ mod broker;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod consumer;
 pub mod error;
 pub mod log;
 pub mod record;

@@ -15,8 +15,9 @@ mod topic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::broker::{Broker, Host, Router};
+use crate::broker::{Broker, Catalog, Host, Router};
 use crate::config::{BrokerConfig, ReadMode};
+use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
 use crate::log::LogDirectory;
 use crate::rng::Rng;
@@ -95,6 +96,26 @@ impl Cluster {
     /// What opening it found and repaired.
     pub fn report(&self) -> &OpenReport {
         &self.inner.report
+    }
+
+    /// A new consumer of this cluster.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use logstead::cluster::Cluster;
+    /// # use logstead::config::TopicConfig;
+    /// # use logstead::storage::MemStorage;
+    /// # let cluster = Cluster::builder().storage(MemStorage::new()).open("/data")?;
+    /// # cluster.create_topic("orders", TopicConfig::new().partitions(2))?;
+    /// let mut consumer = cluster.consumer().topic("orders").build()?;
+    /// assert_eq!(consumer.assignment().count(), 2);
+    /// let records = consumer.poll(Duration::ZERO)?;
+    /// assert!(records.is_empty());
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn consumer(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(Arc::clone(&self.inner.router) as Arc<dyn Catalog>)
     }
 
     /// Does what is due in the background, on this thread, until nothing is due any more; returns when there is something to

@@ -1,0 +1,206 @@
+//! [P] Handing out a fetched slice, record by record as far as the limits go.
+//!
+//! Invariants: each batch is checked once, however many polls it takes to hand it out; the position only moves over what was
+//! handed out or is not to be seen; nothing is allocated. Kafka's counterpart: `CompletedFetch`.
+
+use std::sync::Arc;
+
+use crate::consumer::held::Held;
+use crate::consumer::records::{Contents, Run};
+use crate::error::{Error, Result};
+use crate::log::{AbortedTransaction, LogSlice};
+use crate::record::{BATCH_HEADER_LEN, BatchHeader, RecordBatchRef, Records};
+use crate::types::{Offset, TopicPartition};
+
+/// What one poll may still return.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    records: usize,
+    bytes: usize,
+    /// Nothing was returned yet: one record passes whatever its size.
+    is_untouched: bool,
+}
+
+impl Budget {
+    pub(super) fn new(records: usize, bytes: usize) -> Budget {
+        Budget { records, bytes, is_untouched: true }
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.records == 0 || (self.bytes == 0 && !self.is_untouched)
+    }
+
+    fn spend(&mut self, records: usize, bytes: usize) {
+        self.records = self.records.saturating_sub(records);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.is_untouched = false;
+    }
+
+    fn has_room_for(&self, record_bytes: usize) -> bool {
+        self.records > 0 && (record_bytes <= self.bytes || self.is_untouched)
+    }
+
+    /// The next record does not fit: neither may a smaller one behind it.
+    fn close(&mut self) {
+        self.records = 0;
+    }
+}
+
+/// A fetched slice and how far it is handed out.
+#[derive(Debug)]
+pub(super) struct Buffered {
+    held: Arc<Held>,
+    /// Where in the slice the batch behind `open` starts.
+    next_batch: usize,
+    open: Option<OpenBatch>,
+    /// The aborted transactions with records in the slice, by producer and then offset; none where they are to be seen.
+    aborted: Vec<AbortedTransaction>,
+}
+
+/// A batch that is checked and not handed out to its end.
+#[derive(Debug)]
+struct OpenBatch {
+    header: BatchHeader,
+    /// Where in the slice its next record starts.
+    start: usize,
+    /// Where in the slice it ends.
+    end: usize,
+    remaining: u32,
+}
+
+impl Buffered {
+    pub(super) fn new(held: Arc<Held>, mut aborted: Vec<AbortedTransaction>) -> Buffered {
+        aborted.sort_unstable_by_key(|entry| (entry.producer_id, entry.first_offset));
+        Buffered { held, next_batch: 0, open: None, aborted }
+    }
+
+    pub(super) fn slice(&self) -> &LogSlice {
+        self.held.slice()
+    }
+
+    /// Hands out records from `position` on, which moves with them, until the slice is exhausted (`true`) or the budget spent.
+    ///
+    /// # Errors
+    /// Why the batch at `position` cannot be read. What was handed out before stays so.
+    pub(super) fn hand_out(
+        &mut self,
+        tp: &TopicPartition,
+        position: &mut Offset,
+        budget: &mut Budget,
+        out: &mut Contents,
+    ) -> Result<bool> {
+        loop {
+            if self.open.is_none() && !self.open_next(tp, position)? {
+                *position = self.slice().next_offset().max(*position);
+                return Ok(true);
+            }
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            if let Some(run) = self.take(position, budget) {
+                out.push(tp, run);
+            }
+        }
+    }
+
+    /// Opens the next batch with records to be seen, moving the position over what is not; `false` at the end of the slice.
+    fn open_next(&mut self, tp: &TopicPartition, position: &mut Offset) -> Result<bool> {
+        loop {
+            let start = self.next_batch;
+            let rest = self.held.slice().as_bytes().get(start..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(false);
+            }
+            let header = BatchHeader::parse(rest).map_err(|error| error.in_partition(tp))?;
+            let end = start.saturating_add(header.size_in_bytes());
+            if header.is_control() || header.last_offset() < *position || self.is_aborted(&header) {
+                *position = header.next_offset().max(*position);
+                self.next_batch = end;
+                continue;
+            }
+            let checked = RecordBatchRef::from_checked_bytes(rest).map_err(|error| unreadable(error, tp, &header))?;
+            let mut open = OpenBatch { header, start: start + BATCH_HEADER_LEN, end, remaining: header.record_count() };
+            if header.base_offset() < *position {
+                open.skip_to(*position, checked.records());
+            }
+            self.next_batch = end;
+            if open.remaining > 0 {
+                self.open = Some(open);
+                return Ok(true);
+            }
+            *position = header.next_offset();
+        }
+    }
+
+    /// Whether the batch belongs to an aborted transaction.
+    fn is_aborted(&self, header: &BatchHeader) -> bool {
+        let Some(producer) = header.producer().filter(|_| header.is_transactional()) else { return false };
+        // One producer's transactions follow each other, so that only the first that ends behind the batch can hold it.
+        let key = (producer.id, header.base_offset());
+        let first = self.aborted.partition_point(|entry| (entry.producer_id, entry.last_offset) < key);
+        let found = self.aborted.get(first).filter(|entry| entry.producer_id == producer.id);
+        found.is_some_and(|entry| entry.first_offset <= header.last_offset())
+    }
+
+    /// Takes as much of the open batch as the budget has room for.
+    fn take(&mut self, position: &mut Offset, budget: &mut Budget) -> Option<Run> {
+        let open = self.open.as_mut()?;
+        let (start, size) = (open.start, open.end - open.start);
+        let count = open.remaining as usize;
+        if count <= budget.records && size <= budget.bytes {
+            budget.spend(count, size);
+            *position = open.header.next_offset();
+            let (header, end, records) = (open.header, open.end, open.remaining);
+            self.open = None;
+            return Some(Run { part: 0, held: Arc::clone(&self.held), header, start, end, records });
+        }
+        let mut records = Records::resume(&open.header, self.held.bytes(start, open.end), open.remaining);
+        let mut taken = 0;
+        while taken < open.remaining {
+            let mut ahead = records.clone();
+            let Some(offset) = ahead.skip_record() else { break };
+            let record_bytes = records.rest().len() - ahead.rest().len();
+            if !budget.has_room_for(record_bytes) {
+                budget.close();
+                break;
+            }
+            budget.spend(1, record_bytes);
+            records = ahead;
+            taken += 1;
+            *position = offset.next();
+        }
+        open.start = open.end - records.rest().len();
+        open.remaining -= taken;
+        let (header, end, is_over) = (open.header, open.start, open.remaining == 0);
+        if is_over {
+            *position = header.next_offset();
+            self.open = None;
+        }
+        let run = Run { part: 0, held: Arc::clone(&self.held), header, start, end, records: taken };
+        (taken > 0).then_some(run)
+    }
+}
+
+impl OpenBatch {
+    /// Leaves out the records below `position`.
+    fn skip_to(&mut self, position: Offset, mut records: Records<'_>) {
+        loop {
+            let mut ahead = records.clone();
+            match ahead.skip_record() {
+                Some(offset) if offset < position => records = ahead,
+                Some(_) | None => break,
+            }
+            self.remaining -= 1;
+        }
+        self.start = self.end - records.rest().len();
+    }
+}
+
+/// Says which batch it is that cannot be read.
+fn unreadable(error: Error, tp: &TopicPartition, header: &BatchHeader) -> Error {
+    let (first, next) = (header.base_offset(), header.next_offset());
+    match error {
+        corrupt @ Error::Corrupt(_) => corrupt.in_partition(tp).with_offsets(first, next),
+        cause => Error::UnreadableBatch { tp: tp.clone(), first, next, cause: Arc::new(cause) },
+    }
+}
