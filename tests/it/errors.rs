@@ -9,6 +9,7 @@
 //! | `InconsistentTopicId`, `InconsistentIdentity`, `UnsupportedFormat`, `AlreadyOpen` | `directory` |
 //! | `Corrupt`, `Offline` | `damage` |
 //! | `UnsupportedMetadataRecord` | unit tests of `controller` and `broker` |
+//! | `UnknownTopicOrPartition`, `UnreadableBatch`, `PinnedMemory` | `consumer`, here and in `src` |
 //! | `Internal` | no call: it would be a bug |
 
 use logstead::Error;

@@ -15,6 +15,7 @@ mod append;
 mod close;
 mod commit;
 mod config;
+mod consumer;
 mod damage;
 mod delete;
 mod directory;

@@ -1,4 +1,4 @@
-//! Counts what a thread allocates: bytes live at once, at most, while something runs.
+//! Counts what a thread allocates while something runs: how often, and bytes live at once, at most.
 #![allow(unsafe_code, reason = "an allocator cannot be written without; it hands everything to the system's")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,6 +7,7 @@ use std::cell::Cell;
 thread_local! {
     static LIVE: Cell<i64> = const { Cell::new(0) };
     static PEAK: Cell<i64> = const { Cell::new(0) };
+    static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -19,6 +20,7 @@ fn count(bytes: i64) {
     let _ = LIVE.try_with(|live| {
         live.set(live.get() + bytes);
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
+        let _ = CALLS.try_with(|calls| calls.set(calls.get() + usize::from(bytes > 0)));
     });
 }
 
@@ -49,6 +51,20 @@ pub(crate) fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     PEAK.set(before);
     let result = work();
     (result, usize::try_from(PEAK.get() - before).unwrap_or(0))
+}
+
+/// Runs `work`; returns its result and how often this thread asked for (more) memory for it.
+pub(crate) fn allocations_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = CALLS.get();
+    let result = work();
+    (result, CALLS.get() - before)
+}
+
+#[test]
+fn every_allocation_is_counted() {
+    let (boxes, count) = allocations_of(|| [Box::new(1), Box::new(2)]);
+    assert_eq!((boxes.len(), count), (2, 2));
+    assert_eq!(allocations_of(|| 1 + 1).1, 0);
 }
 
 #[test]

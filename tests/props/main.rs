@@ -11,6 +11,7 @@
 )]
 
 mod allocation;
+mod consumer;
 mod hostile_bytes;
 mod hostile_folder;
 mod log_model;
