@@ -16,6 +16,8 @@
 )]
 
 mod common;
+#[path = "common/decode.rs"]
+mod decode;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -23,16 +25,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{BenchResult, Label, Options, Sample, Scratch, Values, print_heading, run_row, timed};
+use decode::{batch_at, check, each_value, touch};
 use logstead::config::{Durability, LogConfig, ReadMode};
 use logstead::log::{Log, LogDirectory, ReadIsolation, ReadLimits, SegmentFile};
-use logstead::record::{BatchBuilder, BatchOptions, crc32c};
+use logstead::record::{BatchBuilder, BatchOptions};
 use logstead::rng::Rng;
 use logstead::storage::{FrozenBytes, OpenMode, OsStorage, Storage};
 use logstead::time::{Clock, SystemClock};
 use logstead::types::{LeaderEpoch, Offset, TopicPartition};
-
-/// Bytes of the header of a batch.
-const HEADER_BYTES: usize = 61;
 
 fn main() -> BenchResult<()> {
     let options = Options::from_args()?;
@@ -135,12 +135,6 @@ impl Subject {
     }
 }
 
-/// What is done with a record: enough that nothing can be left out.
-fn touch(sum: u64, value: &[u8]) -> u64 {
-    let ends = [value.first(), value.last()].into_iter().flatten();
-    ends.fold(sum.wrapping_add(value.len() as u64), |sum, byte| sum.wrapping_add(u64::from(*byte)))
-}
-
 fn scan(subject: &Subject, limit: usize) -> BenchResult<Sample> {
     let limits = ReadLimits::bytes(limit).isolation(ReadIsolation::LogEnd);
     let (mut records, mut sum, mut latencies) = (0, 0, Vec::new());
@@ -239,47 +233,4 @@ fn expect_all(records: usize, subject: &Subject) -> BenchResult<()> {
         return Ok(());
     }
     Err(format!("{records} records were read, {} were written", subject.records).into())
-}
-
-/// Base offset and size of the batch at the front of `bytes`, if all of it is there.
-fn batch_at(bytes: &[u8]) -> Option<(i64, usize)> {
-    let header = bytes.get(..HEADER_BYTES)?;
-    let base_offset = i64::from_be_bytes(header[..8].try_into().ok()?);
-    let size = i32::from_be_bytes(header[8..12].try_into().ok()?) as usize + 12;
-    (size <= bytes.len()).then_some((base_offset, size))
-}
-
-/// The batch, if its checksum is right.
-fn check(batch: &[u8]) -> BenchResult<&[u8]> {
-    if crc32c(&batch[21..]).to_be_bytes() == batch[17..21] { Ok(batch) } else { Err("a checksum is wrong".into()) }
-}
-
-/// Decodes the records of a batch, `at_most` of them, and returns how many.
-fn each_value<'a>(batch: &'a [u8], at_most: usize, mut on_value: impl FnMut(&'a [u8])) -> usize {
-    let count = (i32::from_be_bytes([batch[57], batch[58], batch[59], batch[60]]) as usize).min(at_most);
-    let mut rest = &batch[HEADER_BYTES..];
-    for _ in 0..count {
-        let (length, body) = varint(rest);
-        let (body, behind) = body.split_at(length as usize);
-        let (_timestamp_delta, body) = varint(&body[1..]);
-        let (_offset_delta, body) = varint(body);
-        let (key_length, body) = varint(body);
-        let (value_length, body) = varint(&body[key_length.max(0) as usize..]);
-        on_value(&body[..value_length.max(0) as usize]);
-        rest = behind;
-    }
-    count
-}
-
-fn varint(bytes: &[u8]) -> (i64, &[u8]) {
-    let (mut raw, mut shift, mut at) = (0u64, 0, 0);
-    loop {
-        let byte = bytes[at];
-        raw |= u64::from(byte & 0x7f) << shift;
-        at += 1;
-        if byte < 0x80 {
-            return ((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed(), &bytes[at..]);
-        }
-        shift += 7;
-    }
 }
