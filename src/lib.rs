@@ -73,6 +73,7 @@ pub mod controller;
 pub mod consumer;
 pub mod error;
 pub mod log;
+pub mod producer;
 pub mod record;
 mod replica;
 pub mod rng;

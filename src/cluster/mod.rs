@@ -20,6 +20,7 @@ use crate::config::{BrokerConfig, ReadMode};
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
 use crate::log::LogDirectory;
+use crate::producer::ProducerBuilder;
 use crate::rng::Rng;
 use crate::storage::{OsStorage, Storage};
 use crate::sync::{Rank, RankedMutex};
@@ -86,6 +87,11 @@ impl Cluster {
             config: BrokerConfig::new(),
             seed: None,
         }
+    }
+
+    /// A producer that writes into this cluster's topics.
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(Arc::clone(&self.inner.router))
     }
 
     /// The data folder.

@@ -23,7 +23,7 @@ use crate::error::{ConfigViolation, Error, Result};
 pub use broker::BrokerConfig;
 pub use consumer::{ConsumerConfig, Isolation};
 pub use log::{Durability, LogConfig, ReadMode};
-pub use producer::Acks;
+pub use producer::{Acks, CompressionType, ProducerConfig};
 pub use topic::TopicConfig;
 pub(crate) use topic::{PARTITIONS_MAX, StoredConfig};
 

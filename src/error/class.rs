@@ -60,6 +60,7 @@ impl Error {
             | Error::CallbackPanicked { .. }
             | Error::UnsupportedCodec { .. } => ErrorClass::Config,
             Error::UnreadableBatch { cause, .. } => cause.class(),
+            Error::DeliveriesFailed { first, .. } => first.class(),
             Error::OutOfSpace { .. }
             | Error::AlreadyOpen { .. }
             | Error::Timeout { .. }
@@ -85,6 +86,9 @@ impl Error {
         match self {
             Error::Io { .. } | Error::Closed | Error::Internal { .. } => Written::Maybe,
             Error::Timeout { written, .. } => *written,
+            // The others may have failed for other reasons.
+            Error::DeliveriesFailed { count: 1, first } => first.written(),
+            Error::DeliveriesFailed { .. } => Written::Maybe,
             Error::InvalidConfig { .. }
             | Error::InvalidTopicName { .. }
             | Error::InvalidTopicId { .. }
@@ -138,6 +142,7 @@ impl Error {
             Error::InconsistentTopicId { .. } => 103,
             Error::UnsupportedCodec { .. } => 76,
             Error::UnreadableBatch { cause, .. } => cause.kafka_code(),
+            Error::DeliveriesFailed { first, .. } => first.kafka_code(),
             Error::FencedLeaderEpoch { .. } => 74,
             Error::ProducerFenced { .. } => 90,
             Error::TransactionCoordinatorFenced { .. } => 52,

@@ -226,6 +226,14 @@ pub enum Error {
         /// The limit, `buffer.memory`.
         max: u64,
     },
+    /// Records that nobody holds a delivery of were not delivered.
+    #[error("{count} records were not delivered; the first failure: {first}")]
+    DeliveriesFailed {
+        /// How many, since they were told the last time.
+        count: u64,
+        /// Why the first of them failed.
+        first: Arc<Error>,
+    },
     /// Records that the caller holds keep too much memory; drop some and go on.
     #[error("held records keep {pinned} bytes in memory, the limit is {max}; drop some of them and poll again")]
     PinnedMemory {

@@ -22,6 +22,7 @@ mod directory;
 mod epochs;
 mod errors;
 mod faults;
+mod producer;
 mod read;
 mod read_only;
 mod recovery;

@@ -1,0 +1,157 @@
+//! [D] The memory of one producer: what its batches may occupy, who waits for some of it, and the buffers to reuse.
+//!
+//! Invariants: what is reserved never exceeds the limit; a reservation is given back exactly once, when it is dropped;
+//! whoever waits is woken after that, with no lock held. Lock ranks: `ProducerBuffer`, `BufferPool`. Kafka's counterpart:
+//! `BufferPool`.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sync::{Condition, Rank, RankedMutex};
+
+/// The budget.
+#[derive(Debug)]
+pub(super) struct Memory {
+    max: u64,
+    state: RankedMutex<MemoryState>,
+    freed: Condition,
+}
+
+#[derive(Debug, Default)]
+struct MemoryState {
+    reserved: u64,
+    sleepers: usize,
+    wakers: Vec<Waker>,
+}
+
+/// A part of the budget, given back when dropped. The one who drops it holds no lock.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Memory {
+    pub(super) fn new(max: u64) -> Arc<Memory> {
+        let state = RankedMutex::new(Rank::ProducerBuffer, MemoryState::default());
+        Arc::new(Memory { max, state, freed: Condition::new() })
+    }
+
+    pub(super) fn reserved(&self) -> u64 {
+        self.state.lock().reserved
+    }
+
+    /// Takes a part of the budget; never waits.
+    ///
+    /// # Errors
+    /// [`Error::BufferFull`].
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation> {
+        let mut state = self.state.lock();
+        let free = self.max.saturating_sub(state.reserved);
+        if bytes > free {
+            return Err(Error::BufferFull { needed: bytes, free, max: self.max });
+        }
+        state.reserved += bytes;
+        Ok(Reservation { memory: Arc::clone(self), bytes })
+    }
+
+    /// Sleeps until so much is free, `timeout` at most; whether it is.
+    pub(super) fn wait_for(&self, bytes: u64, timeout: Duration) -> bool {
+        let mut state = self.state.lock();
+        state.sleepers += 1;
+        let is_short = |state: &mut MemoryState| bytes > self.max.saturating_sub(state.reserved);
+        let is_still_short = self.freed.wait_while_timeout(&mut state, timeout, is_short);
+        state.sleepers -= 1;
+        !is_still_short
+    }
+
+    /// Has `waker` woken when something is given back next.
+    pub(super) fn register(&self, waker: &Waker) {
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        if state.wakers.iter().any(|known| known.will_wake(&waker)) {
+            // The drop of a waker is user code.
+            drop(state);
+            drop(waker);
+            return;
+        }
+        state.wakers.push(waker);
+    }
+
+    fn release(&self, bytes: u64) {
+        let (has_sleepers, wakers) = {
+            let mut state = self.state.lock();
+            state.reserved = state.reserved.saturating_sub(bytes);
+            (state.sleepers > 0, std::mem::take(&mut state.wakers))
+        };
+        if has_sleepers {
+            self.freed.notify_all();
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.memory.release(self.bytes);
+    }
+}
+
+/// Buffers of one size, to be used again.
+#[derive(Debug)]
+pub(super) struct BufferPool {
+    buffer_bytes: usize,
+    free: RankedMutex<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    pub(super) fn new(buffer_bytes: usize) -> BufferPool {
+        BufferPool { buffer_bytes, free: RankedMutex::new(Rank::BufferPool, Vec::new()) }
+    }
+
+    /// An empty buffer with room for so much.
+    pub(super) fn take(&self, bytes: usize) -> Vec<u8> {
+        let pooled = if bytes <= self.buffer_bytes { self.free.lock().pop() } else { None };
+        pooled.unwrap_or_else(|| Vec::with_capacity(bytes.max(self.buffer_bytes)))
+    }
+
+    /// Keeps the buffer, unless it has grown beyond what most batches need.
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+        if buffer.capacity() >= self.buffer_bytes && buffer.capacity() <= self.buffer_bytes.saturating_mul(2) {
+            self.free.lock().push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_never_exceeds_the_limit_and_comes_back_when_dropped() {
+        let memory = Memory::new(100);
+        let first = memory.reserve(60).unwrap();
+        let refused = memory.reserve(41);
+        assert!(matches!(refused, Err(Error::BufferFull { needed: 41, free: 40, max: 100 })), "{refused:?}");
+        let second = memory.reserve(40).unwrap();
+        drop(first);
+        assert_eq!(memory.reserved(), 40);
+        drop(second);
+        assert_eq!(memory.reserved(), 0);
+    }
+
+    #[test]
+    fn only_buffers_of_the_usual_size_are_kept() {
+        let pool = BufferPool::new(100);
+        pool.give_back(Vec::with_capacity(1000));
+        pool.give_back(Vec::new());
+        assert!(pool.free.lock().is_empty());
+        pool.give_back(Vec::with_capacity(150));
+        assert_eq!(pool.take(100).capacity(), 150);
+        assert_eq!(pool.take(500).capacity(), 500);
+    }
+}

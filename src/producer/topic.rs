@@ -1,0 +1,203 @@
+//! [S] One topic as a producer sees it: its lanes, and which of them a record goes to.
+//!
+//! A topic's partitions are looked at without a lock: each change of them makes a new `View` behind the old one. Kafka's
+//! counterparts: `ProducerMetadata`, `RecordAccumulator.TopicInfo`.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::broker::{HostedPartition, TopicRoute};
+use crate::error::{Error, Result};
+use crate::producer::lane::{Append, Attempt, Chosen, IfFull, Lane, Receipt};
+use crate::producer::partitioner::{self, Choice, Keyless};
+use crate::producer::record::Fields;
+use crate::producer::shared::{Metadata, Shared};
+use crate::types::TopicName;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Topic {
+    name: TopicName,
+    first: View,
+    /// The router's version that the newest view is of.
+    version: AtomicU64,
+    /// Where records without a key go now.
+    sticky: AtomicU32,
+    /// Counts them, where they go to the partitions in turn.
+    turns: AtomicU32,
+}
+
+/// The partitions as of one moment.
+#[derive(Debug)]
+struct View {
+    lanes: Box<[Arc<Lane>]>,
+    next: OnceLock<Box<View>>,
+}
+
+/// Where a record goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    index: u32,
+    chosen: Chosen,
+}
+
+impl Topic {
+    /// Looks the topic up. `random` decides where records without a key go first.
+    pub(super) fn resolve(shared: &Shared, metadata: &mut Metadata, name: &str, random: u64) -> Result<Topic> {
+        let version = shared.router.version();
+        let route = shared.router.topic(name)?;
+        let lanes = lanes_of(shared, metadata, &route, &[])?;
+        let count = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
+        let sticky = u32::try_from(random.checked_rem(count).unwrap_or_default()).unwrap_or_default();
+        Ok(Topic {
+            name: route.name.clone(),
+            first: View { lanes, next: OnceLock::new() },
+            version: AtomicU64::new(version),
+            sticky: AtomicU32::new(sticky),
+            turns: AtomicU32::new(sticky),
+        })
+    }
+
+    pub(super) fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// How many partitions it has now.
+    pub(super) fn partition_count(&self, shared: &Shared) -> Result<u32> {
+        Ok(self.view(shared)?.count())
+    }
+
+    /// The lane of a partition, if it is known.
+    pub(super) fn lane(&self, partition: i32) -> Option<&Arc<Lane>> {
+        self.newest().lanes.get(usize::try_from(partition).ok()?)
+    }
+
+    fn newest(&self) -> &View {
+        let mut view = &self.first;
+        while let Some(next) = view.next.get() {
+            view = next;
+        }
+        view
+    }
+
+    /// The partitions now. What is looked at for each record is one number that seldom changes.
+    fn view(&self, shared: &Shared) -> Result<&View> {
+        if self.version.load(Ordering::Acquire) != shared.router.version() {
+            self.refresh(shared)?;
+        }
+        Ok(self.newest())
+    }
+
+    #[cold]
+    fn refresh(&self, shared: &Shared) -> Result<()> {
+        let mut metadata = shared.metadata.lock();
+        if metadata.is_closed {
+            return Err(Error::Closed);
+        }
+        let version = shared.router.version();
+        let route = shared.router.topic(self.name.as_str())?;
+        let newest = self.newest();
+        let is_same = |(lane, partition): (&Arc<Lane>, &Arc<HostedPartition>)| Arc::ptr_eq(&lane.partition, partition);
+        let has_changed = newest.lanes.len() != route.partitions.len()
+            || !newest.lanes.iter().zip(route.partitions.iter()).all(is_same);
+        if has_changed {
+            let lanes = lanes_of(shared, &mut metadata, &route, &newest.lanes)?;
+            // Nobody else adds one: the metadata is locked.
+            let _ = newest.next.set(Box::new(View { lanes, next: OnceLock::new() }));
+        }
+        self.version.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    /// Where the record goes. Runs the user's code, if there is some.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`], [`Error::InvalidPartition`], [`Error::CallbackPanicked`], [`Error::Closed`].
+    pub(super) fn choose(&self, shared: &Shared, partition: Option<i32>, fields: &Fields<'_>) -> Result<Target> {
+        let count = self.view(shared)?.count();
+        let for_record = |index| Ok(Target { index, chosen: Chosen::ForRecord });
+        match (partition, &shared.choice, fields.key) {
+            (Some(partition), _, _) => {
+                for_record(u32::try_from(partition).map_err(|_| Error::InvalidPartition { partition })?)
+            }
+            (None, Choice::Own(own), key) => {
+                for_record(partitioner::ask(&**own, self.name.as_str(), key, fields.value, count)?)
+            }
+            (None, Choice::BuiltIn(_), Some(key)) => for_record(partitioner::for_key(key, count)),
+            (None, Choice::BuiltIn(_), None) if count == 1 => for_record(0),
+            (None, Choice::BuiltIn(Keyless::Sticky), None) => {
+                Ok(Target { index: self.sticky.load(Ordering::Relaxed), chosen: Chosen::Sticky })
+            }
+            (None, Choice::BuiltIn(Keyless::RoundRobin), None) => {
+                for_record(self.turns.fetch_add(1, Ordering::Relaxed).checked_rem(count).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Adds the record to a batch of its partition.
+    pub(super) fn append<R: Receipt>(
+        &self,
+        shared: &Shared,
+        target: Target,
+        fields: &Fields<'_>,
+        if_full: IfFull,
+    ) -> Result<R> {
+        let Target { mut index, chosen } = target;
+        loop {
+            let view = self.view(shared)?;
+            let lane = usize::try_from(index).ok().and_then(|index| view.lanes.get(index));
+            let lane = lane.ok_or_else(|| Error::UnknownTopicOrPartition {
+                topic: self.name.to_string(),
+                partition: Some(i32::try_from(index).unwrap_or(i32::MAX)),
+                nearest: None,
+            })?;
+            match lane.append(Append { fields: *fields, chosen, if_full })? {
+                Attempt::Done(receipt) => return Ok(receipt),
+                Attempt::NeedsBatch => {}
+                Attempt::TurnAway => index = self.turn(shared, view, index),
+            }
+        }
+    }
+
+    /// The next partition for records without a key, unless another thread has chosen one already.
+    fn turn(&self, shared: &Shared, view: &View, from: u32) -> u32 {
+        let next = shared.rng.lock().below(view.count().max(1).into());
+        let next = u32::try_from(next).unwrap_or_default();
+        match self.sticky.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => next,
+            Err(chosen) => chosen,
+        }
+    }
+}
+
+impl View {
+    fn count(&self) -> u32 {
+        u32::try_from(self.lanes.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// The lanes of a topic's partitions: those that are known already, or new ones.
+fn lanes_of(
+    shared: &Shared,
+    metadata: &mut Metadata,
+    route: &TopicRoute,
+    known: &[Arc<Lane>],
+) -> Result<Box<[Arc<Lane>]>> {
+    let shared = shared.this.upgrade().ok_or(Error::Closed)?;
+    let config = &route.config;
+    let limits = [shared.batch_bytes, config.get_batch_bytes_max(), config.get_segment_bytes()];
+    let limits = limits.into_iter().chain(shared.record_limits.map(|(max, _)| max));
+    let limit = usize::try_from(limits.min().unwrap_or_default()).unwrap_or(usize::MAX);
+    let mut lanes = Vec::with_capacity(route.partitions.len());
+    for (index, partition) in route.partitions.iter().enumerate() {
+        match known.get(index) {
+            Some(lane) if Arc::ptr_eq(&lane.partition, partition) => lanes.push(Arc::clone(lane)),
+            Some(_) | None => {
+                let lane = Lane::new(Arc::clone(&shared), Arc::clone(partition), limit);
+                metadata.lanes.push(Arc::clone(&lane));
+                lanes.push(lane);
+            }
+        }
+    }
+    Ok(lanes.into())
+}
