@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use common::{BenchResult, Label, Options, Sample, Scratch, Values, print_heading, run_row, timed};
 use decode::{batch_at, check, each_value, touch};
 use logstead::cluster::Cluster;
-use logstead::config::{Durability, LogConfig, ReadMode};
+use logstead::config::{Durability, LogConfig, ReadMode, TopicConfig};
 use logstead::consumer::{Consumer, OffsetSpec, PollLimits};
 use logstead::log::{LogDirectory, SegmentFile};
 use logstead::record::{BatchBuilder, BatchOptions};
@@ -120,7 +120,7 @@ impl Subject {
     fn open(data: &Data, mode: ReadMode) -> BenchResult<Subject> {
         let folder = data.scratch.path().join("data");
         let cluster = Cluster::open(&folder)?;
-        cluster.create_topic(TOPIC, 1, Data::config(mode))?;
+        cluster.create_topic(TOPIC, TopicConfig::new().log(Data::config(mode)))?;
         let consumer = cluster.consumer().topic(TOPIC).build()?;
         let mut segments = Vec::new();
         for path in &data.segments {

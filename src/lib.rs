@@ -69,8 +69,8 @@
 mod broker;
 pub mod cluster;
 pub mod config;
-pub mod controller;
 pub mod consumer;
+pub mod controller;
 pub mod error;
 pub mod log;
 pub mod producer;

@@ -5,10 +5,10 @@
 //! use logstead::cluster::Cluster;
 //! use logstead::consumer::OffsetSpec;
 //! use logstead::types::TopicPartition;
-//! # use logstead::config::LogConfig;
+//! # use logstead::config::TopicConfig;
 //! # use logstead::storage::MemStorage;
 //! # let cluster = Cluster::builder().storage(MemStorage::new()).open("/data")?;
-//! # cluster.create_topic("orders", 1, LogConfig::new())?;
+//! # cluster.create_topic("orders", TopicConfig::new())?;
 //! let mut consumer = cluster.consumer().assign([("orders", 0)]).build()?;
 //! consumer.seek(&TopicPartition::new("orders", 0)?, OffsetSpec::Last(100))?;
 //! let records = consumer.poll(Duration::from_millis(1))?;

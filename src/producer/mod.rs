@@ -15,11 +15,11 @@
 //!
 //! ```
 //! use logstead::cluster::Cluster;
-//! use logstead::config::LogConfig;
+//! use logstead::config::TopicConfig;
 //! use logstead::producer::Record;
 //! # let folder = tempfile::tempdir()?;
 //! let cluster = Cluster::open(folder.path())?;
-//! cluster.create_topic("orders", 6, LogConfig::new())?;
+//! cluster.create_topic("orders", TopicConfig::new().partitions(6))?;
 //! let producer = cluster.producer().build()?;
 //!
 //! let stored = producer.send(Record::to("orders").key("customer-7").value("order 1"))?.wait()?;

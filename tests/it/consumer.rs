@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{ConsumerConfig, Durability, LogConfig};
+use logstead::config::{ConsumerConfig, Durability, LogConfig, TopicConfig};
 use logstead::consumer::{Consumer, ConsumerRecords, DetachedRecord, OffsetSpec, StartAt, WakeHandle};
 use logstead::log::LogDirectory;
 use logstead::storage::{MemStorage, Storage};
@@ -41,7 +41,7 @@ fn cluster(driver: Driver) -> (MemStorage, Cluster) {
         storage.remove(&path).unwrap();
     }
     let cluster = Cluster::builder().storage(storage.clone()).driver(driver).seed(1).open(FOLDER).unwrap();
-    cluster.create_topic(TOPIC, PARTITIONS, config).unwrap();
+    cluster.create_topic(TOPIC, TopicConfig::new().partitions(PARTITIONS).log(config)).unwrap();
     (storage, cluster)
 }
 

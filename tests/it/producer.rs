@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{Acks, BrokerConfig, CompressionType, Durability, LogConfig, ProducerConfig};
+use logstead::config::{Acks, BrokerConfig, CompressionType, Durability, LogConfig, ProducerConfig, TopicConfig};
 use logstead::error::{ErrorClass, Written};
 use logstead::producer::{Keyless, Producer, Record};
 use logstead::storage::{Fault, MemStorage, OperationKind};
@@ -41,7 +41,8 @@ impl Home {
     }
 
     fn create_topic(&self, name: &str, partitions: u32, durability: Durability) {
-        self.cluster.create_topic(name, partitions, LogConfig::new().durability(durability)).unwrap();
+        let config = TopicConfig::new().partitions(partitions).durability(durability);
+        self.cluster.create_topic(name, config).unwrap();
     }
 
     /// Nobody but the test drives the engine.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use logstead::cluster::Cluster;
-use logstead::config::{Durability, LogConfig};
+use logstead::config::{Durability, LogConfig, TopicConfig};
 use logstead::consumer::{Consumer, OffsetSpec, PollLimits};
 use logstead::log::LogDirectory;
 use logstead::record::{BatchBuilder, BatchOptions};
@@ -33,7 +33,7 @@ fn cluster_with(records_per_batch: usize) -> Cluster {
     // The topic that adopts the partition brings an id of its own.
     storage.remove(Path::new("/data/orders-0/partition.metadata")).unwrap();
     let cluster = Cluster::builder().storage(storage).open("/data").unwrap();
-    cluster.create_topic("orders", 1, config).unwrap();
+    cluster.create_topic("orders", TopicConfig::new().log(config)).unwrap();
     cluster
 }
 
