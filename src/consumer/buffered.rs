@@ -118,7 +118,7 @@ impl Buffered {
                 self.next_batch = end;
                 continue;
             }
-            let checked = RecordBatchRef::from_checked_bytes(rest).map_err(|error| unreadable(error, tp, &header))?;
+            let checked = RecordBatchRef::check(header, rest).map_err(|error| unreadable(error, tp, &header))?;
             let mut open = OpenBatch { header, start: start + BATCH_HEADER_LEN, end, remaining: header.record_count() };
             if header.base_offset() < *position {
                 open.skip_to(*position, checked.records());

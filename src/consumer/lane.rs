@@ -29,6 +29,16 @@ impl Reading {
     pub(super) fn is_over_limit(&self) -> bool {
         self.pinned.bytes() >= self.pinned_bytes_max
     }
+
+    /// Whether the slice reaches to the end of what could be seen when it was read.
+    fn is_at_end(&self, slice: &LogSlice) -> bool {
+        let position = slice.position();
+        let end = match self.isolation {
+            ReadIsolation::LastStable => position.last_stable_offset,
+            ReadIsolation::HighWatermark | ReadIsolation::LogEnd => position.high_watermark,
+        };
+        position.next_offset >= end
+    }
 }
 
 /// See the module's documentation.
@@ -188,13 +198,19 @@ impl Lane {
     }
 
     fn try_fill(&mut self, reading: &Reading, budget: &mut Budget, out: &mut Contents) -> Result<Filled> {
+        let mut has_fetched = false;
         loop {
             if let (Some(buffered), Position::At(position)) = (&mut self.buffered, &mut self.position) {
                 if !buffered.hand_out(self.source.topic_partition(), position, budget, out)? {
                     return Ok(Filled::Done);
                 }
+                let has_seen_end = has_fetched && reading.is_at_end(buffered.slice());
                 self.fetched_to = Some(buffered.slice().without_bytes());
                 self.buffered = None;
+                // Looking once more, a moment later, would keep the caller from what there is.
+                if has_seen_end && !out.is_empty() {
+                    return Ok(Filled::Done);
+                }
             }
             if budget.is_spent() {
                 return Ok(Filled::Done);
@@ -206,6 +222,7 @@ impl Lane {
             if !self.fetch(reading)? {
                 return Ok(Filled::Done);
             }
+            has_fetched = true;
         }
     }
 

@@ -127,6 +127,10 @@ impl<'a> IntoIterator for &'a ConsumerRecords {
 }
 
 impl Contents {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
     /// Records and bytes so far.
     pub(super) fn size(&self) -> (u64, u64) {
         (self.records as u64, self.bytes)

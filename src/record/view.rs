@@ -57,7 +57,8 @@ impl<'a> RecordBatchRef<'a> {
         RecordBatchRef::check(BatchHeader::parse(bytes)?, bytes)
     }
 
-    fn check(header: BatchHeader, bytes: &'a [u8]) -> Result<RecordBatchRef<'a>> {
+    /// Like [`from_checked_bytes`](Self::from_checked_bytes), where the header at the front of `bytes` was parsed already.
+    pub(crate) fn check(header: BatchHeader, bytes: &'a [u8]) -> Result<RecordBatchRef<'a>> {
         let batch = RecordBatchRef { header, bytes: header.batch_of(bytes)? };
         match header.codec() {
             Compression::None => check_records(&header, batch.record_bytes())?,
