@@ -26,7 +26,9 @@ fn cluster_with(records_per_batch: usize) -> Cluster {
     log.begin_epoch(LeaderEpoch::ZERO).unwrap();
     for _ in 0..BATCHES {
         let mut builder = BatchBuilder::new(BatchOptions::default());
-        (0..records_per_batch).for_each(|_| drop(builder.append(None, Some(b"key"), Some(b"value"), &[]).unwrap()));
+        for _ in 0..records_per_batch {
+            builder.append(None, Some(b"key"), Some(b"value"), &[]).unwrap();
+        }
         log.append_as_leader(&mut builder.build().unwrap(), now).unwrap();
     }
     directory.close().unwrap();

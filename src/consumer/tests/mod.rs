@@ -1,5 +1,6 @@
 //! Consumers of partitions in memory.
 
+mod fake;
 mod limits;
 mod model;
 mod reading;

@@ -1,7 +1,9 @@
 //! What a consumer reads, from where, and what it says when it cannot.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::fake::Watched;
 use super::{Rig, TOPIC, at, marker, read, tp, transactional, values};
 use crate::config::{Durability, Isolation, LogConfig};
 use crate::consumer::{OffsetSpec, StartAt};
@@ -200,6 +202,23 @@ fn committed_readers_see_no_markers_no_aborted_and_no_open_transactions() {
     rig.append(0, marker(2, Abort)); // 10
     assert_eq!(values(&committed.poll(NOW).unwrap()), ["behind"]);
     assert_eq!(committed.position(&tp(0)).unwrap(), at(11));
+}
+
+#[test]
+fn aborted_records_stay_hidden_when_their_marker_is_deleted_meanwhile() {
+    let rig = Rig::with(1, LogConfig::new().durability(Durability::Os).segment_bytes(80), true);
+    rig.append(0, transactional(1, 0, &["aborted"]));
+    rig.append(0, marker(1, Abort));
+    rig.append_values(0, &["plain"]);
+    rig.partitions[0].sync().unwrap();
+    assert_eq!(rig.log(0).segments().len(), 3);
+    let source = Arc::new(Watched { fading: Some(at(2)), ..Watched::of(&rig.partitions[0]) });
+    let mut consumer = source.consumer();
+    let refused = consumer.poll(NOW).unwrap_err();
+    assert!(
+        matches!(refused, Error::OffsetOutOfRange { requested, start, .. } if (requested, start) == (at(0), at(2)))
+    );
+    assert_eq!(values(&consumer.poll(NOW).unwrap()), ["plain"]);
 }
 
 #[test]

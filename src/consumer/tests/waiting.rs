@@ -8,15 +8,11 @@ use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::Duration;
 
-use super::{Rig, TOPIC, at, tp, values};
-use crate::broker::{Catalog, FetchSource, Parked, PartitionOffsets};
+use super::fake::Watched;
+use super::{Rig, at, tp, values};
 use crate::config::{Durability, LogConfig};
-use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
-use crate::log::{AbortedTransaction, LogSlice, ReadIsolation, ReadLimits};
-use crate::sync::Signal;
 use crate::time::{Clock, ManualClock};
-use crate::types::{Offset, Timestamp, TopicPartition};
 
 const FOREVER: Duration = Duration::MAX;
 
@@ -146,75 +142,12 @@ fn a_future_is_woken_by_records_by_the_background_sync_and_by_hand() {
     assert!(matches!(future.as_mut().poll(&mut context), Poll::Ready(Ok(records)) if records.is_empty()));
 }
 
-/// A partition that nobody tells about: what a folder opened read-only is.
-#[derive(Debug)]
-struct Watched {
-    inner: Arc<dyn FetchSource>,
-    looks: AtomicUsize,
-    /// Shows nothing before this many looks.
-    shy: usize,
-}
-
-impl FetchSource for Watched {
-    fn topic_partition(&self) -> &TopicPartition {
-        self.inner.topic_partition()
-    }
-    fn offsets(&self) -> Result<PartitionOffsets> {
-        self.inner.offsets()
-    }
-    fn fetch(&self, from: Offset, limits: ReadLimits) -> Result<LogSlice> {
-        let is_shy = self.looks.fetch_add(1, Ordering::SeqCst) < self.shy;
-        self.inner.fetch(from, if is_shy { ReadLimits::bytes(0).strict() } else { limits })
-    }
-    fn fetch_after(&self, slice: &LogSlice, limits: ReadLimits) -> Result<LogSlice> {
-        self.inner.fetch_after(slice, limits)
-    }
-    fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
-        self.inner.aborted_transactions(from, upper)
-    }
-    fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Offset>> {
-        self.inner.offset_for_timestamp(timestamp, isolation)
-    }
-    fn park(&self, _: &Arc<Signal>, _: Offset, _: ReadIsolation) -> Result<Parked> {
-        Ok(Parked::LookAgain)
-    }
-    fn unpark(&self, _: &Arc<Signal>) {}
-    fn make_visible(&self) -> Result<()> {
-        Ok(())
-    }
-    fn make_visible_later(&self) {}
-    fn on_read(&self, _: u64, _: u64) {}
-}
-
-#[derive(Debug)]
-struct WatchedCatalog {
-    source: Arc<Watched>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Catalog for WatchedCatalog {
-    fn source(&self, _: &TopicPartition) -> Result<Arc<dyn FetchSource>> {
-        Ok(Arc::clone(&self.source) as Arc<dyn FetchSource>)
-    }
-    fn partitions_of(&self, _: &str) -> Result<Vec<TopicPartition>> {
-        Ok(vec![self.source.topic_partition().clone()])
-    }
-    fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-    fn may_sleep(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_consumer_that_nobody_tells_looks_again_by_itself() {
     let rig = Rig::new(1);
     rig.append_values(0, &["a"]);
-    let inner = Arc::clone(&rig.partitions[0]) as Arc<dyn FetchSource>;
-    let source = Arc::new(Watched { inner, looks: AtomicUsize::new(0), shy: 3 });
-    let catalog = WatchedCatalog { source: Arc::clone(&source), clock: Arc::new(ManualClock::new()) };
-    let mut consumer = ConsumerBuilder::new(Arc::new(catalog)).topic(TOPIC).build().unwrap();
+    let source = Arc::new(Watched { shy: 3, ..Watched::of(&rig.partitions[0]) });
+    let mut consumer = source.consumer();
     // A millisecond of a clock that stands still passes all the same.
     assert!(consumer.poll(Duration::from_millis(1)).unwrap().is_empty());
     assert_eq!(source.looks.load(Ordering::SeqCst), 2);
