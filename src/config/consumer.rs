@@ -76,3 +76,31 @@ impl Value for Isolation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_kafkas_but_for_the_isolation() {
+        let row = |field: &crate::config::Field| format!("{} = {}", field.key.unwrap_or("-"), field.default);
+        let table: Vec<_> = ConsumerConfig::FIELDS.iter().map(row).collect();
+        assert_eq!(
+            table,
+            [
+                "isolation.level = read_committed",
+                "max.poll.records = 500",
+                "fetch.max.bytes = 52428800",
+                "max.partition.fetch.bytes = 1048576",
+                "- = 67108864",
+            ]
+        );
+        ConsumerConfig::new().validate().unwrap();
+    }
+
+    #[test]
+    fn a_poll_of_no_records_is_refused() {
+        assert!(ConsumerConfig::from_pairs([("max.poll.records", "0")]).is_err());
+        assert!(ConsumerConfig::new().pinned_bytes_max(0).validate().is_err());
+    }
+}

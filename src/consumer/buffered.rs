@@ -158,7 +158,11 @@ impl Buffered {
         let mut taken = 0;
         while taken < open.remaining {
             let mut ahead = records.clone();
-            let Some(offset) = ahead.skip_record() else { break };
+            let Some(offset) = ahead.skip_record() else {
+                // Cannot be, since the batch was checked; ending the poll keeps a mistake from becoming a hang.
+                budget.close();
+                break;
+            };
             let record_bytes = records.rest().len() - ahead.rest().len();
             if !budget.has_room_for(record_bytes) {
                 budget.close();

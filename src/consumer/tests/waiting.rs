@@ -154,3 +154,17 @@ fn a_consumer_that_nobody_tells_looks_again_by_itself() {
     assert_eq!(values(&consumer.poll(FOREVER).unwrap()), ["a"]);
     assert_eq!(source.looks.load(Ordering::SeqCst), 4);
 }
+
+#[test]
+fn a_future_does_not_wait_where_nobody_would_wake_it() {
+    let rig = Rig::new(1);
+    rig.append_values(0, &["a"]);
+    let source = Arc::new(Watched { shy: 1, ..Watched::of(&rig.partitions[0]) });
+    let mut consumer = source.consumer();
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut poll = || match pin!(consumer.poll_async()).poll(&mut context) {
+        Poll::Ready(records) => values(&records.unwrap()),
+        Poll::Pending => panic!("it waits"),
+    };
+    assert_eq!((poll(), poll()), (vec![], vec!["a".to_owned()]));
+}
