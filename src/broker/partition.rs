@@ -197,6 +197,9 @@ impl HostedPartition {
         }
         if outcome.has_committed {
             self.on_committed(outcome.high_watermark);
+        } else if acks != Acks::All {
+            // Nobody syncs on the producer's behalf: a reader who waits does.
+            self.wake_readers();
         }
         match outcome.flush {
             FlushDue::No => {}
@@ -207,15 +210,16 @@ impl HostedPartition {
 
     fn append(&self, batch: &mut BuiltBatch, acks: Acks, now: Now) -> Result<AppendOutcome> {
         let log = self.log()?;
-        let mut role = self.role.lock();
+        // Without the role's lock: an append that rolls may have to sync what was rolled before.
         let info = log.append_as_leader(batch, now)?;
         let upto = info.last_offset.next();
+        let size = batch.size_in_bytes();
+        let mut role = self.role.lock();
         let effects = match &mut role.leader {
             Some(leader) => leader.on_append(upto),
             None => LeaderEffects::default(),
         };
         apply(log, effects)?;
-        let size = batch.size_in_bytes();
         role.unsynced_bytes += size as u64;
         let flush = role.flush_due(acks);
         drop(role);
@@ -307,6 +311,18 @@ impl HostedPartition {
                 return;
             }
             purgatory.complete_up_to(high_watermark)
+        };
+        released.resolve(&Ok(()));
+    }
+
+    /// There is something to read once somebody has synced it.
+    fn wake_readers(&self) {
+        let released = {
+            let mut purgatory = self.purgatory.lock();
+            if purgatory.is_empty() {
+                return;
+            }
+            purgatory.wake_fetches()
         };
         released.resolve(&Ok(()));
     }

@@ -123,6 +123,11 @@ impl Purgatory {
         Released { produces: self.produces.drain(..due).collect(), fetches: std::mem::take(&mut self.fetches) }
     }
 
+    /// Something was appended that is not committed yet: every consumer is due, to see to its sync.
+    pub(crate) fn wake_fetches(&mut self) -> Released {
+        Released { produces: Vec::new(), fetches: std::mem::take(&mut self.fetches) }
+    }
+
     /// The producers whose deadline is over, with the time that each had allowed.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<(Completion<Appended>, Duration)> {
         let mut expired = Vec::new();

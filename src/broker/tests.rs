@@ -134,8 +134,8 @@ fn a_reader_that_has_seen_everything_is_told_of_more() {
     let bound = ReadIsolation::HighWatermark;
     assert_eq!(partition.park(&signal, Offset::ZERO, bound).unwrap(), Parked::Waiting);
     let _ = world.produce(&partition, Acks::Leader, None);
+    assert!(signal.take(), "nobody else sees to the sync");
     assert_eq!(partition.park(&signal, Offset::ZERO, bound).unwrap(), Parked::Unsynced);
-    assert!(!signal.take());
     partition.make_visible().unwrap();
     assert!(signal.take());
     assert_eq!(partition.park(&signal, Offset::ZERO, bound).unwrap(), Parked::Ready);
@@ -156,4 +156,17 @@ fn a_partition_that_is_given_up_answers_everybody() {
     assert!(matches!(partition.fetch(Offset::ZERO, ReadLimits::bytes(1)), Err(Error::Closed)));
     assert!(matches!(world.produce(&partition, Acks::All, None).try_get(), Some(Err(Error::Closed))));
     assert!(world.broker.partitions().is_empty());
+}
+
+#[test]
+fn an_append_may_roll_many_segments_that_wait_for_a_sync() {
+    let world = world();
+    let config = LogConfig::new().segment_bytes(100);
+    let tp = TopicPartition::new("orders", 1).unwrap();
+    let partition = world.broker.host_partition(tp, TopicId::from_bytes([1; 16]), LeaderEpoch::ZERO, config);
+    for _ in 0..10 {
+        world.produce(&partition, Acks::Leader, None).try_get().unwrap().unwrap();
+    }
+    partition.sync().unwrap();
+    assert_eq!(partition.offsets().unwrap().high_watermark, Offset::from(10));
 }
