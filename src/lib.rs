@@ -1,52 +1,53 @@
-//! Apache Kafka's log as an embeddable library: no server, no network layer, no async runtime, and a data folder whose
-//! partition folders are Kafka's own bytes.
+//! Apache Kafka's log, topics, producers and consumers as one embeddable library: no server, no network layer, no async
+//! runtime, and a data folder whose partition folders are Kafka's own bytes.
 //!
-//! What exists today is one partition's log, complete: [`log::LogDirectory`] owns a data folder, [`log::Log`] is one
-//! partition in it. Topics, producers, consumer groups and replication will stand on it.
+//! An application opens a directory and has the whole engine in its process:
 //!
 //! ```
-//! use logstead::config::LogConfig;
-//! use logstead::log::{LogDirectory, ReadLimits};
-//! use logstead::record::{BatchBuilder, BatchOptions};
-//! use logstead::time::{Clock, SystemClock};
-//! use logstead::types::{LeaderEpoch, Offset, TopicPartition};
+//! use std::time::Duration;
+//! use logstead::{Cluster, Record, TopicConfig};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path();
-//! let clock = SystemClock::new();
-//! let directory = LogDirectory::open(path)?; // one owner; what a crash left is repaired
-//! let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
-//! log.begin_epoch(LeaderEpoch::ZERO)?;
+//! let cluster = Cluster::open(path)?; // one owner; what a crash left is repaired
+//! cluster.create_topic("orders", TopicConfig::new().partitions(3))?;
 //!
-//! let mut builder = BatchBuilder::new(BatchOptions::default());
-//! builder.append(Some(clock.now().wall), Some(b"customer-7"), Some(b"order 1"), &[])?;
-//! log.append_as_leader(&mut builder.build()?, clock.now())?; // survives kill -9
-//! let durable = log.flush()?; // survives a power cut
-//! log.advance_high_watermark(durable)?;
+//! let producer = cluster.producer().build()?;
+//! let stored = producer.send(Record::to("orders").key("customer-7").value("order 1"))?.wait()?;
+//! println!("{stored} survives a power cut");
+//! let orders = producer.topic("orders")?; // the fast path: nothing is looked up any more
+//! orders.push("customer-7", "order 2")?;
+//! producer.flush()?;
 //!
-//! let slice = log.read(Offset::ZERO, ReadLimits::bytes(64 << 10))?;
-//! for batch in slice.batches() {
-//!     for record in batch?.records() {
-//!         assert_eq!(record.value(), Some(&b"order 1"[..])); // borrowed from the slice
-//!     }
-//! }
-//! directory.close()?;
+//! let mut consumer = cluster.consumer().topic("orders").build()?;
+//! let records = consumer.poll(Duration::from_secs(1))?;
+//! let values: Vec<_> = records.iter().filter_map(|record| record.value()).collect(); // borrowed, not copied
+//! assert_eq!(values, [b"order 1", b"order 2"]);
+//! cluster.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Guarantees
 //!
-//! | event | [`Durability::Synced`](config::Durability::Synced) (default) | [`Durability::Os`](config::Durability::Os) |
+//! | event | [`Durability::Synced`] (default) | [`Durability::Os`] |
 //! |---|---|---|
-//! | the process dies | every append that returned is there | every append that returned is there |
-//! | power is cut | everything below [`synced_offset`](log::Log::synced_offset) is there, and so is everything committed | what the operating system had written, a prefix of the log |
-//! | a sync fails | nothing is acknowledged on its strength; the log goes offline for writing | the same |
+//! | the process dies | every acknowledged record is there | every acknowledged record is there |
+//! | power is cut | every record acknowledged with [`Acks::All`] is there, and whatever a consumer has seen | what the operating system had written, a prefix of each partition |
+//! | a sync fails | nothing is acknowledged on its strength; the partition goes offline for writing | the same |
 //! | a bit flips below the durable point | a typed [`Error::Corrupt`] with file, position and offsets; nothing is cut, the rest is readable | the same, for what was flushed |
+//!
+//! # Three doors
+//!
+//! - [`Cluster`]: topics, producers, consumers, and the threads that drive them. [`Driver::Manual`] starts no thread, and
+//!   with [`storage::MemStorage`] and [`time::ManualClock`] a whole application runs as a simulation.
+//! - [`Cluster::open_read_only`]: a look into a folder that another process owns.
+//! - [`log::Log`]: one partition's log alone, no thread, no topics.
 //!
 //! # Modules, from the top down
 //!
-//! [`log`] the log and its files; [`record`] batches and records; [`storage`] the disk as a trait; [`config`], [`error`],
-//! [`sync`], [`time`], [`rng`], [`types`] what everybody uses. `ARCHITECTURE.md` tells how they fit together.
+//! [`cluster`]; [`producer`] and [`consumer`]; [`log`] the log and its files; [`controller`] the metadata records;
+//! [`record`] batches and records; [`storage`] the disk as a trait; [`config`], [`error`], [`sync`], [`time`], [`rng`],
+//! [`types`] what everybody uses. `ARCHITECTURE.md` tells how they fit together.
 //!
 //! # Features
 //!
@@ -82,7 +83,17 @@ pub mod sync;
 pub mod time;
 pub mod types;
 
+pub use cluster::{Cluster, ClusterBuilder, Driver, Partition, ReadOnlyCluster, Topic};
+pub use config::{Acks, BrokerConfig, ConsumerConfig, Durability, Isolation, ProducerConfig, TopicConfig};
+pub use consumer::{Consumer, ConsumerRecord, ConsumerRecords, OffsetSpec, StartAt};
 pub use error::{Error, Result};
+pub use log::Segment;
+pub use producer::{Delivery, Partitioner, Producer, Record, RecordMetadata, Ticket, TopicProducer};
+pub use record::{Compression, Header};
+pub use sync::Handle;
+pub use types::{
+    BrokerId, LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicName, TopicPartition,
+};
 
 /// The code in README.md, compiled by the documentation tests.
 #[cfg(doctest)]

@@ -155,7 +155,7 @@ impl Onlooker {
     fn topics_of_folders(&self) -> Result<BTreeMap<TopicName, WatchedTopic>> {
         let mut topics: BTreeMap<TopicName, WatchedTopic> = BTreeMap::new();
         for tp in self.directory.partitions()? {
-            let id = self.directory.topic_id(&tp)?.unwrap_or(TopicId::ZERO);
+            let id = self.directory.topic_id_in(&tp)?.unwrap_or(TopicId::ZERO);
             let topic = topics.entry(tp.topic.clone()).or_insert_with(|| WatchedTopic {
                 name: tp.topic.clone(),
                 id,
@@ -249,14 +249,14 @@ impl WatchedPartition {
         if let Some(log) = self.log.get() {
             return Ok(Some(log));
         }
-        match self.directory.topic_id(&self.tp)? {
-            // Of a topic that was deleted and created again the old folder may still be there.
-            Some(id) if id == self.topic_id || self.topic_id == TopicId::ZERO => {
-                let log = self.directory.open_log(&self.tp)?;
-                Ok(Some(self.log.get_or_init(|| log)))
-            }
-            Some(_) | None => Ok(None),
+        let stored = self.directory.topic_id_in(&self.tp)?;
+        // Of a topic that was deleted and created again the old folder may still be there. Where there are no metadata to
+        // tell the topic's id, the folder is the topic.
+        if stored != Some(self.topic_id) && self.topic_id != TopicId::ZERO {
+            return Ok(None);
         }
+        let log = self.directory.open_log(&self.tp)?;
+        Ok(Some(self.log.get_or_init(|| log)))
     }
 
     /// The log as it is now.

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::broker::{FetchSource, Onlooker, WatchedTopic};
+use crate::broker::{Catalog, FetchSource, Onlooker, WatchedTopic};
 use crate::cluster::Cluster;
 use crate::cluster::topic::{Partition, Topic};
+use crate::consumer::ConsumerBuilder;
 use crate::error::Result;
 use crate::log::ReadOnlyDirectory;
 use crate::time::SystemClock;
@@ -82,6 +83,27 @@ impl ReadOnlyCluster {
     /// [`Error::UnknownTopicOrPartition`](crate::Error::UnknownTopicOrPartition) with the nearest name.
     pub fn topic(&self, name: &str) -> Result<Topic> {
         topic_of(&self.onlooker.topic(name)?)
+    }
+
+    /// A new consumer. It sees what is committed, as the owner goes on; while there is nothing new it looks again after 1 to
+    /// 50 ms.
+    ///
+    /// # Examples
+    /// ```
+    /// use logstead::{Cluster, TopicConfig};
+    /// use std::time::Duration;
+    /// # let folder = tempfile::tempdir()?;
+    /// let owner = Cluster::open(folder.path())?;
+    /// owner.create_topic("orders", TopicConfig::new())?;
+    /// let producer = owner.producer().build()?;
+    /// producer.topic("orders")?.send("key", "value")?.wait()?;
+    /// let looked_at = Cluster::open_read_only(folder.path())?; // usually in another process
+    /// let mut consumer = looked_at.consumer().topic("orders").build()?;
+    /// assert_eq!(consumer.poll(Duration::from_secs(1))?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn consumer(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(Arc::clone(&self.onlooker) as Arc<dyn Catalog>)
     }
 
     /// Where each partition of a topic stands. One who looks knows of no end but what is committed.

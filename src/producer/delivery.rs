@@ -3,6 +3,7 @@
 //! Invariants: `wait` does the work itself before it sleeps; `poll` never blocks; dropping a delivery cancels nothing.
 //! Kafka's counterparts: `FutureRecordMetadata`, `RecordMetadata`.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,16 @@ pub struct RecordMetadata {
     pub offset: Option<Offset>,
     /// Its time: the one it was sent with, or that of its append where the topic says `LogAppendTime`.
     pub timestamp: Timestamp,
+}
+
+impl fmt::Display for RecordMetadata {
+    /// `TOPIC-PARTITION@OFFSET`, without the offset where it is not known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.offset {
+            Some(offset) => write!(f, "{}@{offset}", self.topic_partition),
+            None => write!(f, "{}", self.topic_partition),
+        }
+    }
 }
 
 /// One record on its way: to be waited for, by a thread or a future.

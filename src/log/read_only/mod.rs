@@ -111,6 +111,11 @@ impl ReadOnlyDirectory {
         if self.partitions()?.binary_search(tp).is_err() {
             return Err(self.folder.unknown(tp));
         }
+        self.topic_id_in(tp)
+    }
+
+    /// The topic's id in a partition's folder; `None` also where there is no such folder.
+    pub(crate) fn topic_id_in(&self, tp: &TopicPartition) -> Result<Option<TopicId>> {
         let folder = self.folder.path.join(tp.to_string());
         files::read_topic_id(&*self.folder.storage, &folder).map_err(|error| error.in_partition(tp))
     }
