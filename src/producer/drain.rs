@@ -86,7 +86,7 @@ impl Drop for Drainer<'_> {
 
 /// Whether there is a batch to append now.
 fn has_next(lane: &Lane, state: &LaneState) -> bool {
-    let is_wanted = |open: &OpenBatch| lane.shared.linger.is_zero() || open.number() <= state.requested;
+    let is_wanted = |open: &OpenBatch| lane.is_immediate() || open.number() <= state.requested;
     !state.sealed.is_empty() || state.open.as_ref().is_some_and(is_wanted)
 }
 

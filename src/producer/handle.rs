@@ -81,6 +81,7 @@ impl TopicProducer {
         ticket.wait(lane)
     }
 
+    #[inline]
     fn start<R: Receipt>(&self, partition: Option<i32>, fields: &Fields<'_>) -> Result<R> {
         let target = self.topic.choose(&self.shared, partition, fields)?;
         self.topic.append(&self.shared, target, fields, IfFull::Wait)

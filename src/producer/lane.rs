@@ -20,8 +20,6 @@ use crate::types::{Timestamp, TopicPartition};
 
 /// Settled batches whose outcome a ticket can still ask for.
 const REMEMBERED_MAX: usize = 8;
-/// Room beyond a batch's limit that keeps the encoder from growing its buffer.
-const BUFFER_SLACK: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -30,6 +28,8 @@ pub(super) struct Lane {
     pub(super) partition: Arc<HostedPartition>,
     /// The size that a batch of more than one record does not exceed.
     limit: usize,
+    /// Whether nothing lingers.
+    is_immediate: bool,
     pub(super) state: RankedMutex<LaneState>,
     /// The drainer has appended a batch for which somebody waits, or has left.
     pub(super) moved: Condition,
@@ -98,7 +98,12 @@ pub(super) struct Append<'a> {
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, partition: Arc<HostedPartition>, limit: usize) -> Arc<Lane> {
         let state = RankedMutex::new(Rank::ProducerLane, LaneState::default());
-        Arc::new(Lane { shared, partition, limit, state, moved: Condition::new() })
+        let is_immediate = shared.linger.is_zero();
+        Arc::new(Lane { shared, partition, limit, is_immediate, state, moved: Condition::new() })
+    }
+
+    pub(super) fn is_immediate(&self) -> bool {
+        self.is_immediate
     }
 
     pub(super) fn topic_partition(&self) -> &TopicPartition {
@@ -106,28 +111,28 @@ impl Lane {
     }
 
     /// Adds a record: to the open batch, or to a new one.
-    pub(super) fn append<R: Receipt>(self: &Arc<Self>, append: Append<'_>) -> Result<Attempt<R>> {
-        let done = self.append_to_open(&append.fields, append.chosen)?;
-        let attempt = match done {
+    #[inline]
+    pub(super) fn append<R: Receipt>(self: &Arc<Self>, append: &Append<'_>) -> Result<Attempt<R>> {
+        let attempt = match self.append_to_open(&append.fields, append.chosen)? {
             Some(receipt) => Attempt::Done(receipt),
             None => self.append_to_new(append)?,
         };
-        if self.shared.linger.is_zero() && matches!(attempt, Attempt::Done(_)) {
+        if self.is_immediate && matches!(attempt, Attempt::Done(_)) {
             self.drain(self.shared.now(), SyncBy::Background);
         }
         Ok(attempt)
     }
 
     /// The quick way: one lock, one encoding. `None` when a batch has to be opened first.
+    #[inline]
     fn append_to_open<R: Receipt>(&self, fields: &Fields<'_>, chosen: Chosen) -> Result<Option<R>> {
         let mut state = self.state.lock();
-        if state.is_closed {
-            return Err(Error::Closed);
-        }
-        self.add(&mut state, fields, chosen)
+        // The rare way tells that the lane is closed.
+        if state.is_closed { Ok(None) } else { self.add(&mut state, fields, chosen) }
     }
 
     /// Adds a record to the open batch, if there is one and it fits.
+    #[inline]
     fn add<R: Receipt>(&self, state: &mut LaneState, fields: &Fields<'_>, chosen: Chosen) -> Result<Option<R>> {
         let Some(open) = &mut state.open else { return Ok(None) };
         let Fields { key, value, headers, .. } = *fields;
@@ -145,7 +150,10 @@ impl Lane {
 
     /// The rare way: appends the full batch on this thread, reserves memory for the next and opens it.
     #[inline(never)]
-    fn append_to_new<R: Receipt>(self: &Arc<Self>, append: Append<'_>) -> Result<Attempt<R>> {
+    fn append_to_new<R: Receipt>(self: &Arc<Self>, append: &Append<'_>) -> Result<Attempt<R>> {
+        if self.state.lock().is_closed {
+            return Err(Error::Closed);
+        }
         let needed = self.check_size(&append.fields)?;
         let now = self.shared.now();
         if self.seal_full(&append.fields) {
@@ -159,8 +167,8 @@ impl Lane {
             IfFull::Refuse => (self.shared.memory.reserve(capacity as u64)?, now),
             IfFull::Wait => self.shared.reserve_memory(capacity as u64, now)?,
         };
-        let buffer = self.shared.buffers.take(capacity.saturating_add(BUFFER_SLACK));
-        self.open(&append, now, reservation, buffer)
+        let buffer = self.shared.buffers.take(capacity);
+        self.open(append, now, reservation, buffer)
     }
 
     /// The size that the record's batch has if it is the only one in it.
@@ -232,9 +240,9 @@ impl Lane {
         let mut pending = Pending::new(Arc::clone(self), state.newest, now, reservation);
         let receipt = R::take(&mut pending, index, timestamp);
         state.open = Some(OpenBatch { pending, builder });
-        let lingers = !std::mem::replace(&mut state.is_timed, !self.shared.linger.is_zero());
+        let is_timed = std::mem::replace(&mut state.is_timed, !self.is_immediate);
         drop(state);
-        if lingers && !self.shared.linger.is_zero() {
+        if !is_timed && !self.is_immediate {
             self.shared.call_lane_at(self, now.mono.after(self.shared.linger));
         }
         Ok(Attempt::Done(receipt))

@@ -282,8 +282,17 @@ impl Shared {
         self.failures.tell().and(Err(timed_out(Written::Maybe)))
     }
 
-    /// Lets go of everything, so that nothing keeps the producer in memory.
+    /// Lets go of everything, so that nothing keeps the producer in memory once its batches have their outcomes.
     pub(super) fn forget(&self) {
+        loop {
+            // The lanes are closed, so that there is less to append with each round.
+            let timed = std::mem::take(&mut *self.timer.lock());
+            if timed.is_empty() {
+                break;
+            }
+            let now = self.now();
+            timed.into_iter().for_each(|Reverse(timed)| drop(timed.lane.drain_all(now, SyncBy::Background)));
+        }
         let nothing = Metadata { is_closed: true, ..Metadata::default() };
         let forgotten = std::mem::replace(&mut *self.metadata.lock(), nothing);
         drop(forgotten);

@@ -72,6 +72,7 @@ impl Topic {
         self.newest().lanes.get(usize::try_from(partition).ok()?)
     }
 
+    #[inline]
     fn newest(&self) -> &View {
         let mut view = &self.first;
         while let Some(next) = view.next.get() {
@@ -81,6 +82,7 @@ impl Topic {
     }
 
     /// The partitions now. What is looked at for each record is one number that seldom changes.
+    #[inline]
     fn view(&self, shared: &Shared) -> Result<&View> {
         if self.version.load(Ordering::Acquire) != shared.router.version() {
             self.refresh(shared)?;
@@ -113,6 +115,7 @@ impl Topic {
     ///
     /// # Errors
     /// [`Error::UnknownTopicOrPartition`], [`Error::InvalidPartition`], [`Error::CallbackPanicked`], [`Error::Closed`].
+    #[inline]
     pub(super) fn choose(&self, shared: &Shared, partition: Option<i32>, fields: &Fields<'_>) -> Result<Target> {
         let count = self.view(shared)?.count();
         let for_record = |index| Ok(Target { index, chosen: Chosen::ForRecord });
@@ -135,6 +138,7 @@ impl Topic {
     }
 
     /// Adds the record to a batch of its partition.
+    #[inline]
     pub(super) fn append<R: Receipt>(
         &self,
         shared: &Shared,
@@ -143,20 +147,23 @@ impl Topic {
         if_full: IfFull,
     ) -> Result<R> {
         let Target { mut index, chosen } = target;
+        let append = Append { fields: *fields, chosen, if_full };
         loop {
             let view = self.view(shared)?;
             let lane = usize::try_from(index).ok().and_then(|index| view.lanes.get(index));
-            let lane = lane.ok_or_else(|| Error::UnknownTopicOrPartition {
-                topic: self.name.to_string(),
-                partition: Some(i32::try_from(index).unwrap_or(i32::MAX)),
-                nearest: None,
-            })?;
-            match lane.append(Append { fields: *fields, chosen, if_full })? {
+            let lane = lane.ok_or_else(|| self.unknown(index))?;
+            match lane.append(&append)? {
                 Attempt::Done(receipt) => return Ok(receipt),
                 Attempt::NeedsBatch => {}
                 Attempt::TurnAway => index = self.turn(shared, view, index),
             }
         }
+    }
+
+    #[cold]
+    fn unknown(&self, partition: u32) -> Error {
+        let partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
+        Error::UnknownTopicOrPartition { topic: self.name.to_string(), partition, nearest: None }
     }
 
     /// The next partition for records without a key, unless another thread has chosen one already.
@@ -200,4 +207,115 @@ fn lanes_of(
         }
     }
     Ok(lanes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::broker::{Host, Router};
+    use crate::config::{BrokerConfig, Durability, LogConfig};
+    use crate::log::LogDirectory;
+    use crate::producer::{Producer, ProducerBuilder, Record, TopicProducer};
+    use crate::storage::MemStorage;
+    use crate::time::ManualClock;
+    use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+
+    /// A broker without a cluster around it, nobody driving it, and its only topic.
+    struct Home {
+        host: Arc<Host>,
+        router: Arc<Router>,
+        partitions: Vec<Arc<HostedPartition>>,
+    }
+
+    impl Home {
+        fn new() -> Home {
+            let directory = LogDirectory::options().storage(MemStorage::new()).seed(1).open("/data").unwrap();
+            let clock = Arc::new(ManualClock::new());
+            let host = Arc::new(Host::new(BrokerId::ZERO, directory, clock, &BrokerConfig::new()));
+            let router = Arc::new(Router::new(Arc::clone(&host), false));
+            Home { host, router, partitions: Vec::new() }
+        }
+
+        /// Routes the topic to so many partitions; those that exist stay.
+        fn route(&mut self, count: usize, id: u8) {
+            let config = LogConfig::new().durability(Durability::Os);
+            let id = TopicId::from_bytes([id; 16]);
+            for number in self.partitions.len()..count {
+                let tp = TopicPartition::new("orders", number as i32).unwrap();
+                let (host, epoch) = (Arc::clone(&self.host), LeaderEpoch::ZERO);
+                self.partitions.push(HostedPartition::new(host, tp, id, epoch, config.clone()));
+            }
+            let name = TopicName::new("orders").unwrap();
+            self.router.insert(TopicRoute { name, id, config, partitions: self.partitions.clone().into() });
+        }
+
+        fn delete(&mut self) {
+            self.router.remove("orders");
+            for partition in self.partitions.drain(..) {
+                let gone = Error::UnknownTopicOrPartition { topic: "orders".into(), partition: None, nearest: None };
+                partition.retire(gone.clone()).resolve(&Err(gone));
+            }
+        }
+
+        fn producer(&self) -> (Producer, TopicProducer) {
+            let producer = ProducerBuilder::new(Arc::clone(&self.router)).build().unwrap();
+            let orders = producer.topic("orders").unwrap();
+            (producer, orders)
+        }
+    }
+
+    #[test]
+    fn partitions_that_are_added_are_seen_and_the_others_keep_their_lanes() {
+        let mut home = Home::new();
+        home.route(2, 1);
+        let (_producer, orders) = home.producer();
+        let waiting = orders.push_record(&Record::to("orders").partition(1)).unwrap();
+        home.route(5, 1);
+        assert_eq!(orders.partition_count().unwrap(), 5);
+        let stored = orders.send_record(&Record::to("orders").partition(4)).unwrap().wait().unwrap();
+        assert_eq!(stored.topic_partition.partition.get(), 4);
+        assert_eq!(orders.wait(waiting).unwrap().offset.unwrap().get(), 0);
+    }
+
+    #[test]
+    fn a_deleted_topic_is_unknown_to_the_next_send_and_to_what_waited() {
+        let mut home = Home::new();
+        home.route(1, 1);
+        let (producer, orders) = home.producer();
+        let waiting = orders.send((), "v").unwrap();
+        home.delete();
+        for refused in [orders.send((), "v"), producer.send(Record::to("orders"))] {
+            assert!(matches!(refused, Err(Error::UnknownTopicOrPartition { .. })), "{refused:?}");
+        }
+        assert!(matches!(waiting.wait(), Err(Error::UnknownTopicOrPartition { .. })));
+    }
+
+    #[test]
+    fn a_topic_that_is_created_again_starts_anew() {
+        let mut home = Home::new();
+        home.route(1, 1);
+        let (_producer, orders) = home.producer();
+        let old = orders.push((), "old").unwrap();
+        home.delete();
+        home.route(1, 2);
+        assert_eq!(orders.push((), "new").unwrap(), old, "the first record of its lane again");
+    }
+
+    #[test]
+    fn dropping_a_producer_leaves_nothing_in_memory() {
+        let mut home = Home::new();
+        home.route(2, 1);
+        let (producer, orders) = home.producer();
+        orders.push("k", "v").unwrap();
+        let shared = shared_of(&producer);
+        drop(orders);
+        drop(producer);
+        assert!(shared.upgrade().is_none());
+    }
+
+    fn shared_of(producer: &Producer) -> Weak<Shared> {
+        Weak::clone(&producer.shared.this)
+    }
 }
