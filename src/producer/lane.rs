@@ -21,6 +21,9 @@ use crate::types::{Timestamp, TopicPartition};
 /// Settled batches whose outcome a ticket can still ask for.
 const REMEMBERED_MAX: usize = 8;
 
+/// More than a record without headers takes besides its key and value.
+const OVERHEAD_MAX: usize = 40;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -136,10 +139,13 @@ impl Lane {
     fn add<R: Receipt>(&self, state: &mut LaneState, fields: &Fields<'_>, chosen: Chosen) -> Result<Option<R>> {
         let Some(open) = &mut state.open else { return Ok(None) };
         let Fields { key, value, headers, .. } = *fields;
-        if !open.builder.has_room_for(self.limit, key, value, headers) {
+        let before = open.builder.size_in_bytes();
+        // Most records are far from the limit, which takes no varints to tell.
+        let payload = key.map_or(0, <[u8]>::len).saturating_add(value.map_or(0, <[u8]>::len));
+        let fits = headers.is_empty() && before.saturating_add(payload).saturating_add(OVERHEAD_MAX) <= self.limit;
+        if !fits && !open.builder.has_room_for(self.limit, key, value, headers) {
             return Ok(None);
         }
-        let before = open.builder.size_in_bytes();
         let timestamp = fields.timestamp.unwrap_or(open.pending.batch.opened.wall);
         let index = open.builder.append(Some(timestamp), key, value, headers)?;
         if chosen == Chosen::Sticky {

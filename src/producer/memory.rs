@@ -159,7 +159,9 @@ mod tests {
         let kept = pool.take(100);
         let address = kept.as_ptr();
         pool.give_back(kept);
-        assert_eq!(pool.take(100).as_ptr(), address);
+        let again = pool.take(100);
+        assert_eq!(again.as_ptr(), address);
+        assert!(pool.free.lock().is_empty());
         assert!(pool.take(500).capacity() >= 500);
     }
 }

@@ -291,7 +291,9 @@ impl Shared {
                 break;
             }
             let now = self.now();
-            timed.into_iter().for_each(|Reverse(timed)| drop(timed.lane.drain_all(now, SyncBy::Background)));
+            for Reverse(TimedLane { lane, .. }) in timed {
+                lane.drain_all(now, SyncBy::Background);
+            }
         }
         let nothing = Metadata { is_closed: true, ..Metadata::default() };
         let forgotten = std::mem::replace(&mut *self.metadata.lock(), nothing);

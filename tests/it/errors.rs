@@ -9,7 +9,10 @@
 //! | `InconsistentTopicId`, `InconsistentIdentity`, `UnsupportedFormat`, `AlreadyOpen` | `directory` |
 //! | `Corrupt`, `Offline` | `damage` |
 //! | `UnsupportedMetadataRecord` | unit tests of `controller` and `broker` |
-//! | `UnknownTopicOrPartition`, `UnreadableBatch`, `PinnedMemory` | `consumer`, here and in `src` |
+//! | `UnreadableBatch`, `PinnedMemory` | `consumer`, here and in `src` |
+//! | `TopicAlreadyExists`, `InvalidPartitions`, `InvalidReplicationFactor` | `topics` |
+//! | `UnknownTopicOrPartition`, `Timeout`, `BufferFull`, `CallbackPanicked`, `DeliveriesFailed` | `producer` |
+//! | `NoProgress` | no call: only a sync that fails without taking its log offline could, and none is injected yet |
 //! | `Internal` | no call: it would be a bug |
 
 use logstead::Error;
