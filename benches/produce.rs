@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use common::{BenchResult, Label, Options, Sample, Scratch, Values, print_heading, run_row, timed};
 use logstead::cluster::Cluster;
-use logstead::config::{Durability, LogConfig};
+use logstead::config::{Durability, TopicConfig};
 use logstead::producer::{Partitioner, Producer};
 use logstead::record::crc32c;
 
@@ -109,7 +109,7 @@ fn with_cluster(
     let folder = scratch.path().join("engine");
     let sample = {
         let cluster = Cluster::builder().seed(1).open(&folder)?;
-        cluster.create_topic(TOPIC, partitions, LogConfig::new().durability(durability))?;
+        cluster.create_topic(TOPIC, TopicConfig::new().partitions(partitions).durability(durability))?;
         measure(&cluster)?
     };
     fs::remove_dir_all(&folder)?;

@@ -2,6 +2,8 @@
 //! do. The executor here runs a producer and a consumer as two tasks on one thread.
 //!
 //! `cargo run --release --example async_any`
+#![allow(clippy::print_stdout, reason = "an example prints")]
+#![allow(clippy::disallowed_types, reason = "an application uses the locks that it likes")]
 
 use std::collections::VecDeque;
 use std::future::Future;

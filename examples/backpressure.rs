@@ -2,6 +2,7 @@
 //! be refused at once and get the record back, or await room.
 //!
 //! `cargo run --release --example backpressure`
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::future::Future;
 use std::pin::pin;

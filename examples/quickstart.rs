@@ -1,6 +1,7 @@
 //! The first fifteen minutes: a topic, a producer and a consumer in one process. Run it again: the records stay.
 //!
 //! `cargo run --release --example quickstart -- [DATA_FOLDER]`
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn main() -> logstead::Result<()> {
     println!("order 1 is {stored}");
     let orders = producer.topic("orders")?; // the fast path: nothing is looked up any more
     for number in 2..=100_000 {
-        orders.push("customer-7", &format!("order {number}"))?;
+        orders.push("customer-7", format!("order {number}"))?;
     }
     producer.flush()?; // all of them are on disk now
 

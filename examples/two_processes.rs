@@ -2,6 +2,7 @@
 //! order, while the writer goes on. This program starts itself a second time as the follower.
 //!
 //! `cargo run --release --example two_processes`
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -33,7 +34,7 @@ fn write() -> Fallible<()> {
     let producer = cluster.producer().build()?;
     let ticks = producer.topic("ticks")?;
     for number in 0..RECORDS {
-        ticks.push((), &number.to_be_bytes())?;
+        ticks.push((), number.to_be_bytes())?;
         if number % 10_000 == 9_999 {
             producer.flush()?; // committed: the follower may see these now
         }

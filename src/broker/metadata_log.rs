@@ -128,11 +128,13 @@ impl MetadataLog {
     }
 
     /// The log itself, for what shows its offsets.
+    #[cfg(test)]
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
     /// The controller epoch that this opening leads under.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> LeaderEpoch {
         self.epoch
     }

@@ -27,14 +27,15 @@ use crate::time::Instant;
 use crate::types::{LeaderEpoch, TopicId, TopicPartition};
 
 pub(crate) use background::{Background, Due, Job, TimedClient};
-pub(crate) use counters::Counted;
 pub(crate) use host::Host;
 pub(crate) use metadata_log::MetadataLog;
 pub(crate) use onlooker::{Onlooker, WatchedTopic};
 pub(crate) use partition::{HostedPartition, Produce, SyncBy};
 pub(crate) use purgatory::{Appended, Deadline, Released};
 pub(crate) use router::{Router, TopicRoute};
-pub(crate) use source::{Catalog, FetchSource, Parked, PartitionOffsets};
+#[cfg(test)]
+pub(crate) use source::PartitionOffsets;
+pub(crate) use source::{Catalog, FetchSource, Parked};
 
 /// One broker.
 #[derive(Debug)]

@@ -116,16 +116,8 @@ impl HostedPartition {
         })
     }
 
-    pub(crate) fn topic_id(&self) -> TopicId {
-        self.topic_id
-    }
-
     pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
         self.epoch
-    }
-
-    pub(crate) fn host(&self) -> &Arc<Host> {
-        &self.host
     }
 
     /// The log, if somebody has used it.
@@ -165,7 +157,7 @@ impl HostedPartition {
                     synced: log.synced_offset(),
                     high_watermark: log.high_watermark(),
                 };
-                let (leader, effects) = Leader::new(self.epoch, durability, ends);
+                let (leader, effects) = Leader::new(durability, ends);
                 apply(&log, effects)?;
                 self.role.lock().leader = Some(leader);
             }
@@ -239,7 +231,8 @@ impl HostedPartition {
             self.host.background.expire_at(deadline.at);
         }
         let refused = self.purgatory.lock().park_produce(parked);
-        if let Err((parked, error)) = refused {
+        if let Err(refused) = refused {
+            let (parked, error) = *refused;
             parked.done.complete(Err(error));
             return;
         }

@@ -83,9 +83,9 @@ pub(crate) struct Purgatory {
 
 impl Purgatory {
     /// Lets a producer wait; hands it back, to be resolved with the error, when the partition is gone.
-    pub(crate) fn park_produce(&mut self, parked: ParkedProduce) -> Result<(), (ParkedProduce, Error)> {
+    pub(crate) fn park_produce(&mut self, parked: ParkedProduce) -> Result<(), Box<(ParkedProduce, Error)>> {
         if let Some(error) = &self.closed {
-            return Err((parked, error.clone()));
+            return Err(Box::new((parked, error.clone())));
         }
         // Appends of several threads may arrive here out of order, by a few places.
         let behind = self.produces.iter().rev().take_while(|other| other.upto > parked.upto).count();
@@ -221,6 +221,7 @@ mod tests {
         let (done, _handle) = completion();
         let appended = Appended { base_offset: Offset::ZERO, log_append_time: None };
         let parked = ParkedProduce { upto: Offset::from(1), deadline: None, appended, done };
-        assert!(matches!(purgatory.park_produce(parked), Err((_, Error::Closed))));
+        let refused = purgatory.park_produce(parked).unwrap_err();
+        assert!(matches!(*refused, (_, Error::Closed)));
     }
 }

@@ -90,11 +90,13 @@ impl ClusterImage {
     }
 
     /// Every registered broker, by id.
+    #[cfg(test)]
     pub(crate) fn brokers(&self) -> impl Iterator<Item = &RegisterBrokerRecord> {
         self.brokers.values()
     }
 
     /// The first producer id that nobody has taken.
+    #[cfg(test)]
     pub(crate) fn next_producer_id(&self) -> ProducerId {
         self.next_producer_id
     }

@@ -36,6 +36,7 @@ struct Facts {
 
 impl Replay {
     /// A replay that goes on from an image.
+    #[cfg(test)]
     pub(crate) fn from_image(image: ClusterImage) -> Replay {
         Replay { settled: Facts { image, removed: BTreeSet::new() }, ..Replay::default() }
     }
@@ -46,6 +47,7 @@ impl Replay {
     }
 
     /// Topics that were removed, without what belongs to an open transaction.
+    #[cfg(test)]
     pub(crate) fn removed(&self) -> &BTreeSet<TopicId> {
         &self.settled.removed
     }
@@ -121,22 +123,6 @@ impl Replay {
         }
         Ok(())
     }
-}
-
-/// The image after the batches of a metadata log, whoever reads it. What belongs to a transaction that has not ended is left
-/// out.
-///
-/// # Errors
-/// As [`Replay::apply_batch`].
-pub(crate) fn apply_batches<'a>(
-    image: ClusterImage,
-    batches: impl IntoIterator<Item = RecordBatchRef<'a>>,
-) -> Result<ClusterImage> {
-    let mut replay = Replay::from_image(image);
-    for batch in batches {
-        replay.apply_batch(&batch, Offset::ZERO)?;
-    }
-    Ok(replay.into_parts().0)
 }
 
 fn no_transaction() -> Error {

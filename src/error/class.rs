@@ -55,7 +55,6 @@ impl Error {
             | Error::TopicAlreadyExists { .. }
             | Error::InvalidPartitions { .. }
             | Error::InvalidReplicationFactor { .. }
-            | Error::ReadOnly { .. }
             | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
             | Error::UnsupportedCodec { .. } => ErrorClass::Config,
@@ -105,7 +104,6 @@ impl Error {
             | Error::TopicAlreadyExists { .. }
             | Error::InvalidPartitions { .. }
             | Error::InvalidReplicationFactor { .. }
-            | Error::ReadOnly { .. }
             | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
             | Error::BufferFull { .. }
@@ -153,7 +151,6 @@ impl Error {
             | Error::UnsupportedFormat { .. }
             | Error::UnsupportedMetadataRecord { .. }
             | Error::AlreadyOpen { .. }
-            | Error::ReadOnly { .. }
             | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
             | Error::BufferFull { .. }

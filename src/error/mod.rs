@@ -152,14 +152,6 @@ pub enum Error {
         /// Brokers there are.
         brokers: u32,
     },
-    /// What was opened read-only cannot be changed.
-    #[error("cannot {operation}: {} was opened read-only", .path.display())]
-    ReadOnly {
-        /// What was asked for, as a verb phrase.
-        operation: &'static str,
-        /// The data folder.
-        path: PathBuf,
-    },
     /// Waiting would never end: nothing drives the engine until the caller does.
     #[error("nothing can progress {}", UntilText(.until))]
     NoProgress {

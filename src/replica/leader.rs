@@ -4,12 +4,11 @@
 
 use crate::config::Durability;
 use crate::replica::high_watermark;
-use crate::types::{LeaderEpoch, Offset};
+use crate::types::Offset;
 
 /// One partition's leader, with one replica: itself.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    epoch: LeaderEpoch,
     durability: Durability,
     log_end: Offset,
     synced: Offset,
@@ -35,16 +34,11 @@ pub(crate) struct LogEnds {
 
 impl Leader {
     /// Takes over a log. Everything in it that is held by all, that is by itself, is committed at once.
-    pub(crate) fn new(epoch: LeaderEpoch, durability: Durability, ends: LogEnds) -> (Leader, LeaderEffects) {
+    pub(crate) fn new(durability: Durability, ends: LogEnds) -> (Leader, LeaderEffects) {
         let LogEnds { log_end, synced, high_watermark } = ends;
-        let mut leader = Leader { epoch, durability, log_end, synced, high_watermark };
+        let mut leader = Leader { durability, log_end, synced, high_watermark };
         let effects = leader.advance();
         (leader, effects)
-    }
-
-    /// The epoch that it leads under.
-    pub(crate) fn epoch(&self) -> LeaderEpoch {
-        self.epoch
     }
 
     /// The log has grown.
@@ -89,7 +83,7 @@ mod tests {
             synced: Offset::from(synced),
             high_watermark: Offset::from(high_watermark),
         };
-        Leader::new(LeaderEpoch::ZERO, durability, ends)
+        Leader::new(durability, ends)
     }
 
     fn moved_to(offset: u32) -> LeaderEffects {

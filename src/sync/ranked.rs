@@ -20,8 +20,6 @@ use std::time::Duration;
 pub(crate) enum Rank {
     /// Creating, changing and deleting topics, one at a time. A token: it is held across syncs.
     ClusterAdmin = 5,
-    /// Sending the sealed batches of one lane, one drainer at a time. A token.
-    LaneDrain = 8,
     /// One lane of a producer: its open batch and its sealed ones.
     ProducerLane = 10,
     /// A producer's memory, and who waits for some of it.
@@ -75,7 +73,6 @@ impl Rank {
         matches!(
             self,
             Rank::ClusterAdmin
-                | Rank::LaneDrain
                 | Rank::PartitionOpening
                 | Rank::LogMaintenance
                 | Rank::LogFlush

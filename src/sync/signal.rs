@@ -46,6 +46,7 @@ impl Signal {
     }
 
     /// Takes the flag down; whether it was up.
+    #[cfg(test)]
     pub(crate) fn take(&self) -> bool {
         std::mem::take(&mut self.state.lock().is_raised)
     }

@@ -1,7 +1,7 @@
 //! What a producer allocates: nothing for a record, and a few things for a batch.
 
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{Durability, LogConfig};
+use logstead::config::{Durability, TopicConfig};
 use logstead::producer::TopicProducer;
 use logstead::storage::MemStorage;
 
@@ -15,7 +15,7 @@ const RECORD_BYTES: usize = 110;
 /// Allocations of this thread for so many records, after a warm-up.
 fn allocations(records: usize, send: impl Fn(&TopicProducer)) -> usize {
     let cluster = Cluster::builder().storage(MemStorage::new()).driver(Driver::Manual).seed(1).open("/data").unwrap();
-    cluster.create_topic("orders", 1, LogConfig::new().durability(Durability::Os)).unwrap();
+    cluster.create_topic("orders", TopicConfig::new().durability(Durability::Os)).unwrap();
     let producer = cluster.producer().batch_bytes(BATCH_BYTES as u64).build().unwrap();
     let orders = producer.topic("orders").unwrap();
     for _ in 0..10 * BATCH_BYTES / RECORD_BYTES {
