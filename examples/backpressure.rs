@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release --example backpressure`
 #![allow(clippy::print_stdout, reason = "an example prints")]
+#![allow(clippy::disallowed_methods, reason = "an application reads the clock and names its threads as it likes")]
 
 use std::future::Future;
 use std::pin::pin;
