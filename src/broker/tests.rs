@@ -86,7 +86,7 @@ fn with_the_page_cache_as_durability_nothing_waits_for_a_sync() {
 fn what_nobody_waits_for_is_synced_within_the_flush_interval() {
     let world = world();
     let partition = world.partition(Durability::Synced);
-    let _ = world.produce(&partition, Acks::Leader, None);
+    drop(world.produce(&partition, Acks::Leader, None));
     world.poll();
     assert_eq!(partition.offsets().unwrap().high_watermark, Offset::ZERO);
     world.clock.advance(Duration::from_millis(100));
@@ -133,7 +133,7 @@ fn a_reader_that_has_seen_everything_is_told_of_more() {
     let signal = Arc::new(Signal::new());
     let bound = ReadIsolation::HighWatermark;
     assert_eq!(partition.park(&signal, Offset::ZERO, bound).unwrap(), Parked::Waiting);
-    let _ = world.produce(&partition, Acks::Leader, None);
+    drop(world.produce(&partition, Acks::Leader, None));
     assert!(signal.take(), "nobody else sees to the sync");
     assert_eq!(partition.park(&signal, Offset::ZERO, bound).unwrap(), Parked::Unsynced);
     partition.make_visible().unwrap();
