@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 damage or error (told on stderr), 2 wrong usage.
 
 mod dump;
+mod json;
+mod row;
 mod verify;
 
 use std::io::{self, BufWriter, Write};

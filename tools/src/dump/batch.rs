@@ -5,13 +5,13 @@
 use std::fmt;
 use std::io;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use logstead::record::{BatchHeader, ControlRecord, HeaderRef, RecordBatchRef, RecordRef, Records, TransactionOutcome};
+use logstead::record::{BatchHeader, ControlRecord, RecordBatchRef, RecordRef, Records, TransactionOutcome};
 use logstead::types::{LeaderEpoch, Sequence, Timestamp, TimestampType};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::output::{Cell, Plain, Row, Session};
+use super::output::Session;
+use crate::json::{Form, HeaderJson, put_bytes};
+use crate::row::{Cell, Plain, Row};
 
 /// A batch to be printed.
 #[derive(Debug)]
@@ -136,38 +136,6 @@ impl Serialize for RecordJson<'_> {
             map.serialize_entry("control", &control_cell(record))?;
         }
         map.end()
-    }
-}
-
-struct HeaderJson<'a>(HeaderRef<'a>);
-
-impl Serialize for HeaderJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        put_bytes(&mut map, ("key", "key_base64"), Some(self.0.key_bytes()), Form::TextIfPossible)?;
-        put_bytes(&mut map, ("value", "value_base64"), self.0.value(), Form::TextIfPossible)?;
-        map.end()
-    }
-}
-
-/// How bytes are written.
-#[derive(Clone, Copy)]
-enum Form {
-    TextIfPossible,
-    Base64,
-}
-
-/// Writes bytes under the first name as text, or under the second as base64; null stays null, under the first.
-fn put_bytes<M: SerializeMap>(
-    map: &mut M,
-    (as_text, as_base64): (&'static str, &'static str),
-    bytes: Option<&[u8]>,
-    form: Form,
-) -> Result<(), M::Error> {
-    let Some(bytes) = bytes else { return map.serialize_entry(as_text, &()) };
-    match (form, str::from_utf8(bytes)) {
-        (Form::TextIfPossible, Ok(text)) => map.serialize_entry(as_text, text),
-        (Form::TextIfPossible, Err(_)) | (Form::Base64, _) => map.serialize_entry(as_base64, &BASE64.encode(bytes)),
     }
 }
 

@@ -8,8 +8,9 @@ use logstead::log::{
 };
 
 use super::input;
-use super::output::{Cell, Row, Session};
+use super::output::Session;
 use super::trouble::{Stop, Trouble};
+use crate::row::{Cell, Row};
 
 /// Prints a witness. Its slots stand for themselves: behind a damaged one the others are printed all the same.
 pub(crate) fn dump_witness(session: &mut Session<'_>, path: &Path) -> Result<(), Stop> {

@@ -10,8 +10,9 @@ use logstead::types::{Offset, ProducerEpoch, Timestamp};
 
 use super::batch::OptionalLong;
 use super::input;
-use super::output::{Cell, Session};
+use super::output::Session;
 use super::trouble::Stop;
+use crate::row::Cell;
 
 /// Prints a `.snapshot`. Kafka's text has more fields than the file, and spells them differently.
 pub(crate) fn dump_snapshot(session: &mut Session<'_>, path: &Path) -> Result<(), Stop> {
