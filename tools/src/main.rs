@@ -1,10 +1,20 @@
-//! The command line of logstead: looks into partition folders and changes nothing unless a command says so.
+//! The command line of logstead: makes topics, writes and reads records, measures, and looks into partition folders.
 //!
 //! Exit codes: 0 done, 1 damage or error (told on stderr), 2 wrong usage.
 
+mod arguments;
+mod consume;
 mod dump;
+mod failure;
 mod json;
+mod lines;
+mod moment;
+mod perf;
+mod produce;
+mod progress;
 mod row;
+mod topics;
+mod until_end;
 mod verify;
 
 use std::io::{self, BufWriter, Write};
@@ -14,11 +24,13 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use failure::Failure;
+
 /// Apache Kafka's log without Kafka.
 #[derive(Debug, Parser)]
 #[command(name = "logstead", version)]
 struct Cli {
-    /// The folder to work on: a log.dir, a folder of several (broker.N), or one partition folder.
+    /// The folder to work on: a log.dir; for verify also a folder of several (broker.N), or one partition folder.
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -28,11 +40,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Topics(topics::Topics),
+    Produce(produce::Produce),
+    Consume(consume::Consume),
+    Perf(perf::Perf),
     Dump(dump::Dump),
     Verify(verify::Verify),
 }
 
 impl Cli {
+    /// What arguments may not stand together beyond what clap itself can tell.
+    fn check(&self) -> Result<(), &'static str> {
+        match &self.command {
+            Command::Produce(produce) => produce.check(),
+            Command::Topics(_) | Command::Consume(_) | Command::Perf(_) => Ok(()),
+            Command::Dump(_) | Command::Verify(_) => Ok(()),
+        }
+    }
+
     /// The folder that a command works on; without one the program ends as clap ends it for any missing argument.
     fn data(&self) -> &Path {
         let missing = || Cli::command().error(ErrorKind::MissingRequiredArgument, "this command needs --data <DIR>");
@@ -50,22 +75,30 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    if let Err(message) = cli.check() {
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
+    match run(&cli) {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::FAILURE,
         // Whoever reads our output, `head` for one, may stop before we do: that is not an error.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(format_args!("error: cannot write the output: {error}"));
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(format_args!("error: {failure}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: &Cli) -> io::Result<Outcome> {
+fn run(cli: &Cli) -> Result<Outcome, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let outcome = match &cli.command {
         Command::Dump(dump) => dump.run(&mut out)?,
+        Command::Topics(topics) => topics.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
+        Command::Produce(produce) => produce.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
+        Command::Consume(consume) => consume.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
+        Command::Perf(perf) => perf.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
         Command::Verify(verify) => verify.run(cli.data(), &mut out)?,
     };
     out.flush()?;
