@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use crate::broker::metadata_files::MetadataFiles;
 use crate::broker::source::{Catalog, FetchSource, Parked, PartitionOffsets};
 use crate::config::nearest::nearest;
-use crate::controller::image::ClusterImage;
+use crate::controller::image::{ClusterImage, Placement};
 use crate::controller::names::METADATA_TOPIC;
 use crate::controller::replay::Replay;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ const READ_BYTES: usize = 1 << 20;
 pub(crate) struct WatchedTopic {
     pub(crate) name: TopicName,
     pub(crate) id: TopicId,
-    pub(crate) partitions: Vec<PartitionId>,
+    pub(crate) partitions: BTreeMap<PartitionId, Placement>,
     /// Kafka's keys and values, as far as they are not at their default.
     pub(crate) configs: BTreeMap<String, String>,
 }
@@ -121,7 +121,7 @@ impl Onlooker {
     /// [`Error::UnknownTopicOrPartition`].
     pub(crate) fn partition(&self, tp: &TopicPartition) -> Result<Arc<WatchedPartition>> {
         let topic = self.topic(tp.topic.as_str())?;
-        if !topic.partitions.contains(&tp.partition) {
+        if !topic.partitions.contains_key(&tp.partition) {
             let partition = Some(tp.partition.get());
             return Err(Error::UnknownTopicOrPartition { topic: tp.topic.to_string(), partition, nearest: None });
         }
@@ -159,10 +159,10 @@ impl Onlooker {
             let topic = topics.entry(tp.topic.clone()).or_insert_with(|| WatchedTopic {
                 name: tp.topic.clone(),
                 id,
-                partitions: Vec::new(),
+                partitions: BTreeMap::new(),
                 configs: BTreeMap::new(),
             });
-            topic.partitions.push(tp.partition);
+            topic.partitions.insert(tp.partition, Placement::default());
         }
         Ok(topics)
     }
@@ -205,7 +205,7 @@ fn topics_of(image: &ClusterImage) -> BTreeMap<TopicName, WatchedTopic> {
         let watched = WatchedTopic {
             name: topic.name.clone(),
             id: topic.id,
-            partitions: topic.partitions.keys().copied().collect(),
+            partitions: topic.partitions.iter().map(|(number, record)| (*number, record.into())).collect(),
             configs: topic.configs.clone(),
         };
         (topic.name.clone(), watched)
@@ -221,7 +221,7 @@ impl Catalog for Onlooker {
     fn partitions_of(&self, topic: &str) -> Result<Vec<TopicPartition>> {
         let topic = self.topic(topic)?;
         let tp = |partition: &PartitionId| TopicPartition { topic: topic.name.clone(), partition: *partition };
-        Ok(topic.partitions.iter().map(tp).collect())
+        Ok(topic.partitions.keys().map(tp).collect())
     }
 
     fn clock(&self) -> &Arc<dyn Clock> {

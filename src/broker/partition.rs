@@ -116,10 +116,6 @@ impl HostedPartition {
         })
     }
 
-    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
-        self.epoch
-    }
-
     /// The log, if somebody has used it.
     pub(crate) fn opened_log(&self) -> Option<&Arc<Log>> {
         self.log.get()

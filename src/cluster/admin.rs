@@ -11,9 +11,9 @@ use crate::broker::{Broker, FetchSource, MetadataLog, Released, TopicRoute};
 use crate::cluster::topic::{Partition, Topic};
 use crate::cluster::{Cluster, ClusterInner};
 use crate::config::TopicConfig;
-use crate::controller::image::{ClusterImage, TopicImage};
+use crate::controller;
+use crate::controller::image::{ClusterImage, Placement, TopicImage};
 use crate::controller::records::MetadataRecord;
-use crate::controller::{self};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::time::Now;
@@ -125,7 +125,13 @@ impl Cluster {
     /// [`Error::UnknownTopicOrPartition`]; those of opening a log.
     pub fn describe_topic(&self, name: &str) -> Result<Vec<Partition>> {
         let route = self.inner.router.topic(name)?;
-        route.partitions.iter().map(|partition| Partition::of(partition)).collect()
+        let image = self.inner.admin.lock().as_ref().and_then(|admin| admin.image.topic_by_id(route.id).cloned());
+        let partitions = route.partitions.iter().map(|partition| {
+            let number = partition.topic_partition().partition;
+            let record = image.as_ref().and_then(|image| image.partitions.get(&number));
+            Partition::of(partition, record.map(Placement::from).unwrap_or_default())
+        });
+        partitions.collect()
     }
 
     /// Gives a topic more partitions, `total` in all. Keys may go to other partitions from then on.

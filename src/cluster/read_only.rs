@@ -112,17 +112,17 @@ impl ReadOnlyCluster {
     /// [`Error::UnknownTopicOrPartition`](crate::Error::UnknownTopicOrPartition); those of opening a log.
     pub fn describe_topic(&self, name: &str) -> Result<Vec<Partition>> {
         let topic = self.onlooker.topic(name)?;
-        let tps = topic
-            .partitions
-            .iter()
-            .map(|partition| TopicPartition { topic: topic.name.clone(), partition: *partition });
-        tps.map(|tp| {
+        let partitions = topic.partitions.into_iter().map(|(partition, placement)| {
+            let tp = TopicPartition { topic: topic.name.clone(), partition };
             let watched = self.onlooker.partition(&tp)?;
             let offsets = watched.offsets()?;
             let segments = watched.log()?.map(|log| log.segments()).unwrap_or_default();
             Ok(Partition {
                 topic_partition: tp,
-                leader_epoch: None,
+                leader: placement.leader,
+                leader_epoch: placement.leader_epoch,
+                replicas: placement.replicas,
+                in_sync_replicas: placement.in_sync,
                 log_start_offset: offsets.log_start,
                 last_stable_offset: offsets.last_stable,
                 high_watermark: offsets.high_watermark,
@@ -131,8 +131,8 @@ impl ReadOnlyCluster {
                 segment_count: segments.len(),
                 is_writable: false,
             })
-        })
-        .collect()
+        });
+        partitions.collect()
     }
 }
 

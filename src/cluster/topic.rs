@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::broker::{FetchSource, HostedPartition, TopicRoute};
 use crate::config::{LogConfig, StoredConfig};
+use crate::controller::image::Placement;
 use crate::error::Result;
-use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
+use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 /// A topic as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +70,14 @@ impl Topic {
 pub struct Partition {
     /// The partition.
     pub topic_partition: TopicPartition,
-    /// The epoch that its leader writes under; `None` where that is not known, for one who only looks.
+    /// The broker that leads it; `None` where nobody does, or where no metadata tell.
+    pub leader: Option<BrokerId>,
+    /// The epoch that the leader writes under; `None` where no metadata tell.
     pub leader_epoch: Option<LeaderEpoch>,
+    /// The brokers that hold it, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// Those of them that hold everything that is committed.
+    pub in_sync_replicas: Vec<BrokerId>,
     /// The first offset that may be read.
     pub log_start_offset: Offset,
     /// The end of what belongs to no open transaction.
@@ -88,12 +95,15 @@ pub struct Partition {
 }
 
 impl Partition {
-    pub(super) fn of(hosted: &HostedPartition) -> Result<Partition> {
+    pub(super) fn of(hosted: &HostedPartition, placement: Placement) -> Result<Partition> {
         let log = hosted.log()?;
         let segments = log.segments();
         Ok(Partition {
             topic_partition: hosted.topic_partition().clone(),
-            leader_epoch: Some(hosted.leader_epoch()),
+            leader: placement.leader,
+            leader_epoch: placement.leader_epoch,
+            replicas: placement.replicas,
+            in_sync_replicas: placement.in_sync,
             log_start_offset: log.log_start_offset(),
             last_stable_offset: log.last_stable_offset(),
             high_watermark: log.high_watermark(),

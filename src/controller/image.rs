@@ -13,7 +13,7 @@ use super::records::{
     PartitionRecord, ProducerIdsRecord, RESOURCE_TOPIC, RegisterBrokerRecord, RegisterControllerRecord, TopicRecord,
 };
 use crate::error::{Damage, Error, Result};
-use crate::types::{BrokerId, PartitionId, ProducerId, TopicId, TopicName};
+use crate::types::{BrokerId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicName};
 
 /// The name of the feature that says which records a metadata log may hold.
 pub(crate) const METADATA_VERSION: &str = "metadata.version";
@@ -42,6 +42,27 @@ pub(crate) struct TopicImage {
     pub(crate) partitions: BTreeMap<PartitionId, PartitionRecord>,
     /// Its configurations that are not at Kafka's default, under Kafka's keys.
     pub(crate) configs: BTreeMap<String, String>,
+}
+
+/// Who leads a partition and who holds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// None where nobody leads it, or where that is not known.
+    pub(crate) leader: Option<BrokerId>,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+    pub(crate) replicas: Vec<BrokerId>,
+    pub(crate) in_sync: Vec<BrokerId>,
+}
+
+impl From<&PartitionRecord> for Placement {
+    fn from(record: &PartitionRecord) -> Placement {
+        Placement {
+            leader: record.leader,
+            leader_epoch: Some(record.leader_epoch),
+            replicas: record.replicas.clone(),
+            in_sync: record.isr.clone(),
+        }
+    }
 }
 
 impl Default for ClusterImage {

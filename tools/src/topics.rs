@@ -9,7 +9,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use logstead::cluster::{Cluster, Partition, ReadOnlyCluster, Topic};
 use logstead::config::{LogConfig, TopicConfig};
-use logstead::types::TopicName;
+use logstead::types::{BrokerId, TopicName};
 
 use crate::arguments;
 use crate::failure::Failure;
@@ -187,12 +187,14 @@ impl Describe {
 impl Alter {
     fn run(&self, data: &Path) -> Result<(), Failure> {
         let cluster = arguments::open_existing(data)?;
+        // A value that cannot be is refused before partitions are added, which cannot be taken back.
+        LogConfig::from_pairs(self.config.iter().filter(|(_, value)| !value.is_empty()).cloned())?;
+        if let Some(total) = self.partitions {
+            cluster.add_partitions(self.name.as_str(), total)?;
+        }
         if !self.config.is_empty() {
             let changes = self.config.iter().map(|(key, value)| (key, Some(value).filter(|value| !value.is_empty())));
             cluster.alter_topic(self.name.as_str(), changes)?;
-        }
-        if let Some(total) = self.partitions {
-            cluster.add_partitions(self.name.as_str(), total)?;
         }
         Ok(cluster.close()?)
     }
@@ -224,7 +226,10 @@ fn changed_configs(config: &LogConfig) -> Vec<(&'static str, String)> {
 fn partition_row(partition: &Partition) -> Row<'static> {
     Row(vec![
         ("partition", partition.topic_partition.partition.get().into()),
+        ("leader", partition.leader.map_or(Cell::Null, |leader| leader.get().into())),
         ("leader_epoch", partition.leader_epoch.map_or(Cell::Null, |epoch| epoch.get().into())),
+        ("replicas", brokers(&partition.replicas)),
+        ("in_sync_replicas", brokers(&partition.in_sync_replicas)),
         ("log_start_offset", partition.log_start_offset.get().into()),
         ("high_watermark", partition.high_watermark.get().into()),
         ("last_stable_offset", partition.last_stable_offset.get().into()),
@@ -232,6 +237,10 @@ fn partition_row(partition: &Partition) -> Row<'static> {
         ("size_in_bytes", partition.size_in_bytes.into()),
         ("segment_count", Cell::Size(partition.segment_count as u64)),
     ])
+}
+
+fn brokers(ids: &[BrokerId]) -> Cell<'static> {
+    Cell::List(ids.iter().map(|id| id.get().into()).collect())
 }
 
 fn json_line(out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
