@@ -178,6 +178,41 @@ fn an_open_transaction_is_known_after_the_segments_before_it_are_deleted() {
 }
 
 #[test]
+fn an_open_transaction_is_known_after_its_segment_was_deleted_before_any_flush() {
+    let home = Home::leading(LogConfig::new().segment_bytes(100).durability(Durability::Os));
+    append_transactional(&home, 7);
+    home.append(1, &[1; 20]);
+    home.log.advance_high_watermark(offset(2)).unwrap();
+    home.log.delete_before(offset(1)).unwrap();
+    assert_eq!(home.log.last_stable_offset(), offset(1));
+    let home = home.crash();
+    assert_eq!((home.bases()[0], home.log.high_watermark()), (1, offset(2)));
+    assert_eq!(home.log.last_stable_offset(), offset(1));
+    home.log.begin_epoch(epoch(1)).unwrap();
+    abort(&home, 7);
+    assert_eq!(home.log.aborted_transactions(offset(1), offset(9)).unwrap().len(), 1);
+}
+
+#[test]
+fn a_transaction_that_is_open_before_damage_stays_open_when_its_segment_is_dropped() {
+    let home = Home::leading(LogConfig::new().segment_bytes(180).durability(Durability::Os));
+    append_transactional(&home, 7);
+    home.append(1, &[1; 20]);
+    home.append(1, &[2; 20]);
+    assert_eq!(home.bases(), [0, 2]);
+    home.log.advance_high_watermark(offset(3)).unwrap();
+    home.log.delete_before(offset(2)).unwrap();
+    let path = home.path(SegmentFile::Log, 0);
+    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
+    drop(home);
+    let bytes = bytes_of(&storage, &path);
+    overwrite(&storage, &path, &bytes[..bytes.len() - 1]);
+    let home = Home::on(storage, config);
+    assert_eq!((home.bases(), home.log.recovery_report().damage.len()), (vec![2], 0));
+    assert_eq!((home.log.last_stable_offset(), home.log.high_watermark()), (offset(2), offset(3)));
+}
+
+#[test]
 fn a_segment_behind_a_gap_has_its_snapshot() {
     let home = Home::new(LogConfig::new().segment_bytes(100));
     home.log.append_as_follower(&crate::support::replicated(0, 0, 1), now()).unwrap();

@@ -92,8 +92,6 @@ struct Owner {
     batches: Vec<Batch>,
     epoch: i32,
     appended: u32,
-    /// What began below may have been forgotten: a crash loses the producers of a deleted segment that was not sealed.
-    forgotten_below: i64,
 }
 
 struct Reader {
@@ -131,7 +129,6 @@ impl Owner {
             batches: Vec::new(),
             epoch: -1,
             appended: 0,
-            forgotten_below: 0,
         };
         owner.open();
         owner
@@ -212,7 +209,6 @@ impl Owner {
             }
             Step::Crash => {
                 let committed = self.log().high_watermark();
-                self.forgotten_below = self.log().log_start_offset().get();
                 (self.log, self.directory) = (None, None);
                 self.open();
                 assert_eq!(self.log().high_watermark(), committed);
@@ -226,9 +222,8 @@ impl Owner {
         }
     }
 
-    /// The lowest and the highest last stable offset as of a high watermark: what is below belongs to no transaction that
-    /// is open there.
-    fn last_stable(&self, high_watermark: Offset) -> (i64, i64) {
+    /// The last stable offset as of a high watermark: what is below belongs to no transaction that is open there.
+    fn last_stable(&self, high_watermark: Offset) -> i64 {
         let mut open: Vec<(u8, i64)> = Vec::new();
         for batch in self.batches.iter().take_while(|batch| batch.next() <= high_watermark.get()) {
             match batch.transaction {
@@ -240,10 +235,8 @@ impl Owner {
             }
         }
         let start = self.log().log_start_offset().get();
-        let bound = |first: Option<i64>| first.map_or(high_watermark.get(), |first| first.min(high_watermark.get()));
-        let remembered = open.iter().filter(|(_, first)| *first >= self.forgotten_below);
-        let highest = bound(remembered.map(|(_, first)| *first).min());
-        (bound(open.iter().map(|(_, first)| *first).min()).max(start), highest.max(start))
+        let first = open.iter().map(|(_, first)| *first).min().unwrap_or(high_watermark.get());
+        first.min(high_watermark.get()).max(start)
     }
 }
 
@@ -262,9 +255,7 @@ impl Reader {
         assert!(found >= before);
         assert_eq!((found, self.log.log_end_offset()), (expected, expected));
         assert_eq!(self.log.log_start_offset(), owner.log().log_start_offset());
-        let (lowest, highest) = owner.last_stable(found);
-        let last_stable = self.log.last_stable_offset().get();
-        assert!(lowest <= last_stable && last_stable <= highest, "{lowest} {last_stable} {highest}");
+        assert_eq!(self.log.last_stable_offset().get(), owner.last_stable(found));
     }
 
     /// Reads on; what comes is what the owner has committed at those offsets.

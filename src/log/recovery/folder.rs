@@ -2,7 +2,7 @@
 
 use crate::error::{Error, IoContext, Result};
 use crate::log::layout::{DELETED_SUFFIX, EPOCH_FILE, PARTITION_METADATA_FILE, SegmentFile, TEMPORARY_SUFFIX};
-use crate::log::recovery::{CutTail, Known, RecoveryReport};
+use crate::log::recovery::{CutTail, Known, RecoveryReport, producers};
 use crate::log::redo;
 use crate::log::segment::LogContext;
 use crate::storage::{EntryKind, OpenMode};
@@ -69,17 +69,19 @@ pub(crate) fn prepare(context: &LogContext, known: &Known, report: &mut Recovery
     Ok(Prepared { bases, has_removed })
 }
 
-/// Segments that end at or below the log start were deleted; a crash may bring their names back. Whether there were any.
+/// Segments that end at or below the log start were deleted; a crash may bring their names back, or have come before they
+/// went. Whether there were any.
 fn drop_below_start(context: &LogContext, log_start: Offset, bases: &mut Vec<Offset>) -> Result<bool> {
-    let mut has_removed = false;
-    while let [first, second, ..] = bases.as_slice()
-        && *second <= log_start
-    {
-        remove_segment_files(context, *first)?;
-        bases.remove(0);
-        has_removed = true;
+    let below = bases.partition_point(|base| *base <= log_start).saturating_sub(1);
+    let kept = bases.split_off(below);
+    let dropped = std::mem::replace(bases, kept);
+    let (false, Some(first_kept)) = (dropped.is_empty(), bases.first()) else { return Ok(false) };
+    // Nothing else tells of the transactions that are open where the log begins.
+    producers::keep_snapshot_at(context, *first_kept, &dropped)?;
+    for base in dropped {
+        remove_segment_files(context, base)?;
     }
-    Ok(has_removed)
+    Ok(true)
 }
 
 /// Removes the `.log` of the segment at this base offset. As long as that may come back after a power cut, what is derived

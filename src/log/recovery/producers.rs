@@ -10,7 +10,7 @@ use crate::log::producer_state::ProducerStates;
 use crate::log::scan::{BatchScanner, ScannedBatch};
 use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
 use crate::log::txn_index::{self, AbortedTransaction};
-use crate::storage::{publish, read_file, remove_published};
+use crate::storage::{OpenMode, publish, read_file, remove_published};
 use crate::types::Offset;
 
 /// What is known of the transaction indexes that a replay meets.
@@ -74,6 +74,46 @@ pub(crate) fn load(
 
 fn is_last(segments: &[Segment], segment: &Segment) -> bool {
     segments.last().is_some_and(|last| last.base_offset() == segment.base_offset())
+}
+
+/// Sees to it that there is a producer snapshot at `offset`, where the log begins, before the segments below it go: a
+/// deletion may have reached a segment that was not sealed yet. What damage in them hides cannot be known; a transaction
+/// that is open before it stays open.
+pub(crate) fn keep_snapshot_at(context: &LogContext, offset: Offset, below: &[Offset]) -> Result<()> {
+    let mut start = (Offset::ZERO, ProducerStates::default());
+    for at in list_snapshots(context)?.into_iter().rev().filter(|at| *at <= offset) {
+        let path = context.path(SegmentFile::Snapshot, at);
+        let bytes = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?.unwrap_or_default();
+        if let Ok(entries) = producer_snapshot::decode(&bytes) {
+            start = (at, ProducerStates::from_snapshot(entries));
+            break;
+        }
+    }
+    let (from, mut states) = start;
+    if from == offset {
+        return Ok(());
+    }
+    let first = below.partition_point(|base| *base <= from).saturating_sub(1);
+    for base in below.iter().skip(first) {
+        let path = context.path(SegmentFile::Log, *base);
+        let file = context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+        let len = file.len().context("read the length of", &path)?;
+        let mut scanner = BatchScanner::new(file, 0, len);
+        loop {
+            match scanner.next_batch() {
+                Ok(Some(batch)) if (from..offset).contains(&batch.header.base_offset()) => {
+                    observe(&mut states, &batch);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Error::Corrupt(_) | Error::InvalidRecord { .. }) => {
+                    scanner.skip_damage(*base, offset)?;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+    publish(&*context.storage, &context.path(SegmentFile::Snapshot, offset), &producer_snapshot::encode(&states))
 }
 
 /// Removes every snapshot: no record is left that one of them could speak of. The caller syncs the folder.
