@@ -50,11 +50,16 @@ impl SegmentIndexer {
         let base = offsets.base_offset();
         let mut offsets = OffsetIndexBuilder::from_index(offsets, config.get_segment_index_bytes());
         offsets.truncate_to(keep_below);
-        let last = offsets.last();
         let stored_last = times.last();
         let mut times = TimeIndexBuilder::from_index(times, config.get_segment_index_bytes());
         let stored = times.len();
-        times.truncate_to(last.map_or(base, |entry| entry.offset.next()));
+        times.truncate_to(offsets.last().map_or(base, |entry| entry.offset.next()));
+        if times.is_full() {
+            // It took no more entries: only up to its last one does it tell the largest timestamp.
+            offsets.truncate_to(times.last().map_or(base, |entry| entry.offset.next()));
+            times.truncate_to(offsets.last().map_or(base, |entry| entry.offset.next()));
+        }
+        let last = offsets.last();
         let stored_final = stored_last.filter(|_| times.len() + 1 == stored);
         let resume = match last {
             Some(entry) => ResumePoint { position: entry.position, indexed: Some(entry.offset) },
@@ -173,4 +178,48 @@ pub(crate) struct ResumePoint {
     pub(crate) position: u64,
     /// That batch's last offset, when it has an entry already.
     pub(crate) indexed: Option<Offset>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BatchBuilder, BatchOptions};
+    use crate::types::LeaderEpoch;
+
+    /// One record a batch, at these times.
+    fn headers(millis: &[i64]) -> Vec<BatchHeader> {
+        let header = |(offset, millis): (u32, &i64)| {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            builder.append(Some(Timestamp::from_millis(*millis)), None, None, &[]).unwrap();
+            let mut batch = builder.build().unwrap();
+            batch.stamp(Offset::from(offset), LeaderEpoch::ZERO);
+            *batch.header()
+        };
+        (0..).zip(millis).map(header).collect()
+    }
+
+    #[test]
+    fn a_time_index_that_was_full_does_not_hide_a_larger_timestamp() {
+        // Room for one entry and the reserved one, and for three in the offset index.
+        let config = LogConfig::new().index_interval_bytes(0).segment_index_bytes(24);
+        let headers = headers(&[1, 2, 5, 3]);
+        let size = headers[0].size_in_bytes() as u64;
+        let mut fed = SegmentIndexer::new(Offset::ZERO, &config);
+        for (header, index) in headers.iter().zip(0..) {
+            fed.on_batch(header, index * size).unwrap();
+        }
+        let offsets = OffsetIndex::from_bytes(Offset::ZERO, fed.offsets().unwritten()).unwrap();
+        let times = TimeIndex::from_bytes(Offset::ZERO, fed.times().unwritten()).unwrap();
+        assert_eq!((offsets.len(), times.len()), (3, 1));
+        let (mut resumed, point) = SegmentIndexer::resume(&offsets, &times, Offset::MAX, &config);
+        let first = usize::try_from(point.position / size).unwrap();
+        for (index, header) in headers.iter().enumerate().skip(first) {
+            match point.indexed == Some(header.last_offset()) {
+                true => resumed.on_indexed_batch(header),
+                false => resumed.on_batch(header, index as u64 * size).unwrap(),
+            }
+        }
+        assert_eq!(resumed.max_timestamp(), fed.max_timestamp());
+        assert_eq!(resumed.offsets().last(), fed.offsets().last());
+    }
 }

@@ -213,6 +213,44 @@ fn a_transaction_that_is_open_before_damage_stays_open_when_its_segment_is_dropp
 }
 
 #[test]
+fn a_log_start_inside_a_gap_stays_where_it_is() {
+    for clean in [false, true] {
+        let home = Home::new(LogConfig::new().segment_bytes(100));
+        home.log.append_as_follower(&crate::support::replicated(0, 0, 1), now()).unwrap();
+        home.log.append_as_follower(&crate::support::replicated(9, 3, 1), now()).unwrap();
+        home.log.flush().unwrap();
+        home.log.advance_high_watermark(offset(5)).unwrap();
+        home.log.delete_before(offset(5)).unwrap();
+        assert_eq!(home.bases(), [9]);
+        let seen = |home: &Home| (home.log.log_start_offset(), home.log.high_watermark(), home.log.epochs());
+        let before = seen(&home);
+        let home = if clean { home.restart() } else { home.crash() };
+        assert_eq!(seen(&home), before);
+        assert_eq!((before.0, before.1), (offset(5), offset(5)));
+        let slice = crate::support::read(&home.log, 5).unwrap();
+        assert_eq!(slice.next_offset(), offset(10));
+    }
+}
+
+#[test]
+fn an_epoch_that_began_inside_a_gap_is_remembered_although_earlier_records_are_deleted() {
+    let home = Home::leading(LogConfig::new().segment_bytes(200));
+    home.append(2, b"value");
+    home.log.begin_epoch(epoch(1)).unwrap();
+    home.log.append_as_follower(&crate::support::replicated(5, 1, 1), now()).unwrap();
+    home.log.flush().unwrap();
+    home.log.advance_high_watermark(offset(1)).unwrap();
+    home.log.delete_before(offset(1)).unwrap();
+    // Writes the history, which has forgotten what lies below the log start.
+    home.log.begin_epoch(epoch(2)).unwrap();
+    home.append(1, b"value");
+    let before = home.log.epochs();
+    let starts: Vec<_> = before.entries().iter().map(|entry| entry.start_offset.get()).collect();
+    assert_eq!(starts, [1, 2, 6]);
+    assert_eq!(home.crash().log.epochs(), before);
+}
+
+#[test]
 fn a_segment_behind_a_gap_has_its_snapshot() {
     let home = Home::new(LogConfig::new().segment_bytes(100));
     home.log.append_as_follower(&crate::support::replicated(0, 0, 1), now()).unwrap();

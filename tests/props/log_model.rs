@@ -389,12 +389,6 @@ impl World {
     }
 
     fn reopened(&mut self) {
-        // As in Kafka, a log start in a gap before the first segment moves to that segment.
-        let first_base = self.log().segments()[0].base_offset();
-        let first = self.model.batches.get(self.model.batch_at(self.model.log_start));
-        if first.is_none_or(|first| first_base <= first.base) {
-            self.model.delete_before(first_base);
-        }
         self.model.reopen();
         self.forgot_undecided = true;
         assert_eq!(self.log().leader_epoch(), None);

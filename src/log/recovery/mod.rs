@@ -70,6 +70,11 @@ impl Known {
         self.witness.as_ref().map_or(Offset::ZERO, |witness| witness.synced_offset)
     }
 
+    /// Whether the witness says that the log has offset gaps.
+    fn witnessed_gaps(&self) -> bool {
+        !self.is_foreign && self.witness.as_ref().is_some_and(|witness| witness.has_gaps)
+    }
+
     /// From where on segments are read again.
     fn trusted_up_to(&self) -> Offset {
         if self.is_foreign { Offset::ZERO } else { self.recovery_point }
@@ -154,12 +159,7 @@ pub(crate) fn open(
     let is_as_left = segments.len() + usize::from(tail.is_some()) == bases.len()
         && tail.as_ref().is_some_and(|tail| has_index_files(context, tail.base_offset));
     let (mut epochs, mut epochs_changed) = load_epochs(context, &segments, tail.as_ref(), stored_epochs)?;
-    for entry in seen_epochs {
-        // The scan may have begun inside an epoch: only what the history does not know is news.
-        if epochs.epoch_for(entry.start_offset) != Some(entry.epoch) {
-            epochs_changed |= epochs.assign(entry.epoch, entry.start_offset);
-        }
-    }
+    epochs_changed |= note_epochs(&mut epochs, &seen_epochs, known.log_start);
     let active = match tail.take() {
         Some(tail) => {
             let base = tail.base_offset;
@@ -175,7 +175,7 @@ pub(crate) fn open(
         None => ActiveSegment::create(context, config, log_end, now, rng)?,
     };
     segments.push(active.segment().clone());
-    let log_start = known.log_start.max(segments.first().map_or(log_end, Segment::base_offset)).min(log_end);
+    let log_start = known.log_start.max(lowest_start(known, &segments)).min(log_end);
     // The start first: of a log whose records are all deleted the history is then empty, whether or not the deletion had
     // reached the epoch file.
     epochs_changed |= epochs.truncate_from_start(log_start);
@@ -194,6 +194,13 @@ pub(crate) fn open(
     };
     let LoadedProducers { states: producers, snapshot, has_removed: _ } = producers;
     Ok(Opened { active, segments, epochs, epochs_changed, producers, snapshot, log_start, has_gaps, report, durable })
+}
+
+/// Below this offset no log can start. A start inside a gap before the first segment stays where it was promised to be, as
+/// does the high watermark; Kafka, which takes no note of it, starts at that segment.
+fn lowest_start(known: &Known, segments: &[Segment]) -> Offset {
+    let first_base = segments.first().map_or(Offset::ZERO, Segment::base_offset);
+    if known.witnessed_gaps() { Offset::ZERO } else { first_base }
 }
 
 /// Whether nothing of a segment's index files has to be created.
@@ -246,7 +253,7 @@ impl<'a> Walk<'a> {
         stored_epochs: Option<&'a EpochCache>,
         report: &'a mut RecoveryReport,
     ) -> Walk<'a> {
-        let has_gaps = !known.is_foreign && known.witness.as_ref().is_some_and(|witness| witness.has_gaps);
+        let has_gaps = known.witnessed_gaps();
         let walked =
             Walked { segments: Vec::new(), epochs: Vec::new(), log_end: known.log_start, has_gaps, tail: None };
         let epochs = stored_epochs.filter(|_| !known.is_foreign);
@@ -493,6 +500,24 @@ fn load_epochs(
         }
     }
     Ok((cache, true))
+}
+
+/// Adds what the batches tell of epochs to the history, which may have forgotten what lies below the log start. Whether it
+/// changed.
+fn note_epochs(epochs: &mut EpochCache, seen: &[EpochEntry], log_start: Offset) -> bool {
+    let mut news = EpochCache::default();
+    for entry in seen {
+        news.assign(entry.epoch, entry.start_offset);
+    }
+    news.truncate_from_start(log_start);
+    let mut has_changed = false;
+    for entry in news.entries() {
+        // The scan may have begun inside an epoch: only what the history does not know is news.
+        if epochs.epoch_for(entry.start_offset) != Some(entry.epoch) {
+            has_changed |= epochs.assign(entry.epoch, entry.start_offset);
+        }
+    }
+    has_changed
 }
 
 /// The bounds of a segment that has no batch.
