@@ -226,6 +226,28 @@ impl Consumer {
         Ok(end.since(lane.position()?))
     }
 
+    /// How many offsets lie between the positions and the ends of all assigned partitions.
+    ///
+    /// # Errors
+    /// As [`position`](Self::position).
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{Cluster, Record, TopicConfig, storage::MemStorage};
+    /// # use std::time::Duration;
+    /// # let cluster = Cluster::builder().storage(MemStorage::new()).open("/data")?;
+    /// # cluster.create_topic("orders", TopicConfig::new())?;
+    /// # cluster.producer().build()?.send(Record::to("orders").value("order 1"))?.wait()?;
+    /// let mut consumer = cluster.consumer().topic("orders").build()?;
+    /// while consumer.total_lag()? > 0 {
+    ///     assert_eq!(consumer.poll(Duration::from_secs(1))?.len(), 1);
+    /// }
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn total_lag(&self) -> Result<u64> {
+        self.assignment().try_fold(0_u64, |sum, tp| Ok(sum.saturating_add(self.lag(tp)?)))
+    }
+
     /// Returns no records of this partition until [`resume`](Self::resume); it keeps its position.
     ///
     /// # Errors
