@@ -13,7 +13,6 @@
 //! `KafkaRaftClient` (with one voter), `MetadataLoader`, `SnapshotGenerator`.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -151,6 +150,17 @@ impl MetadataLog {
         self.removed.remove(&topic_id);
     }
 
+    /// Whether the caller's image is what is on disk, and changes can be written.
+    ///
+    /// # Errors
+    /// [`Error::Offline`] with the failure since which that is not known.
+    pub(crate) fn check_sound(&self) -> Result<()> {
+        let tp = || self.log.topic_partition().clone();
+        let failure = self.failure.as_ref().map(|cause| Error::Offline { tp: tp(), cause: Arc::clone(cause) });
+        failure.map_or(Ok(()), Err)?;
+        self.log.check_online()
+    }
+
     /// Appends records as one batch, which is durable when this returns. The caller applies them to its image then.
     ///
     /// # Errors
@@ -268,9 +278,7 @@ impl MetadataLog {
 
     /// Appends a batch and makes it durable and committed.
     fn append_batch(&mut self, mut batch: BuiltBatch, now: Now) -> Result<()> {
-        if let Some(cause) = &self.failure {
-            return Err(Error::Offline { tp: self.log.topic_partition().clone(), cause: Arc::clone(cause) });
-        }
+        self.check_sound()?;
         let size = batch.size_in_bytes() as u64;
         let appended = self.log.append_as_leader(&mut batch, now);
         // What was refused, or undone, has left no trace.
@@ -282,21 +290,12 @@ impl MetadataLog {
             }
         })?;
         let committed = self.log.flush().and_then(|synced| self.log.advance_high_watermark(synced));
-        let committed = committed.map_err(|error| self.in_doubt(error));
+        // A sync that fails for want of space leaves the records in the log all the same: they may become durable later.
+        let committed = committed.map_err(Error::in_doubt);
         committed.inspect_err(|error| self.failure = Some(Arc::new(error.clone())))?;
         self.bytes_since_snapshot = self.bytes_since_snapshot.saturating_add(size);
         self.last_timestamp = batch.max_timestamp().unwrap_or(self.last_timestamp);
         Ok(())
-    }
-
-    /// A sync that fails for want of space leaves the records in the log all the same: they may become durable later.
-    fn in_doubt(&self, error: Error) -> Error {
-        match error {
-            Error::OutOfSpace { operation, path, .. } => {
-                Error::Io { operation, path, source: Arc::new(io::ErrorKind::StorageFull.into()) }
-            }
-            other => other,
-        }
     }
 }
 

@@ -50,6 +50,8 @@ struct Role {
     unsynced_bytes: u64,
     /// Whether the background knows that something is to be synced.
     is_flush_due: bool,
+    /// Why the log could not be opened when somebody wanted it last.
+    open_failure: Option<Error>,
 }
 
 /// A batch to be appended.
@@ -100,7 +102,7 @@ impl HostedPartition {
         epoch: LeaderEpoch,
         config: LogConfig,
     ) -> Arc<HostedPartition> {
-        let role = Role { config, leader: None, unsynced_bytes: 0, is_flush_due: false };
+        let role = Role { config, leader: None, unsynced_bytes: 0, is_flush_due: false, open_failure: None };
         Arc::new_cyclic(|this| HostedPartition {
             this: Weak::clone(this),
             tp,
@@ -143,6 +145,14 @@ impl HostedPartition {
         if let Some(log) = self.log.get() {
             return Ok(log);
         }
+        let opened = self.open_to_lead();
+        self.role.lock().open_failure = opened.as_ref().err().cloned();
+        let opened = opened?;
+        Ok(self.log.get_or_init(|| opened))
+    }
+
+    /// The caller holds the token.
+    fn open_to_lead(&self) -> Result<Arc<Log>> {
         let config = self.role.lock().config.clone();
         let durability = config.get_durability();
         let log = self.host.directory.open_log(&self.tp, Some(self.topic_id), config, self.host.clock.now())?;
@@ -161,7 +171,7 @@ impl HostedPartition {
             Err(Error::Offline { .. }) => {}
             Err(error) => return Err(error),
         }
-        Ok(self.log.get_or_init(|| log))
+        Ok(log)
     }
 
     /// Appends a batch. How it went is told through `produce.done`, at the latest when the partition is gone.
@@ -170,7 +180,7 @@ impl HostedPartition {
         let outcome = match self.append(batch, acks, now) {
             Ok(outcome) => outcome,
             Err(error) => {
-                done.complete(Err(error.clone()));
+                done.complete(Err(self.or_retired(error.clone())));
                 self.check_failed(&error);
                 return;
             }
@@ -207,7 +217,8 @@ impl HostedPartition {
             Some(leader) => leader.on_append(upto),
             None => LeaderEffects::default(),
         };
-        apply(log, effects)?;
+        // From here on the batch is in the log.
+        apply(log, effects).map_err(Error::in_doubt)?;
         role.unsynced_bytes += size as u64;
         let flush = role.flush_due(acks);
         drop(role);
@@ -257,6 +268,16 @@ impl HostedPartition {
     pub(crate) fn sync(&self) -> Result<()> {
         let end = self.log()?.log_end_offset();
         self.sync_to(end)
+    }
+
+    /// Syncs everything, if anything was ever appended, before the folder is closed.
+    ///
+    /// # Errors
+    /// The failed sync's; also an earlier failure, since which the folder is in no state for a clean stop.
+    pub(crate) fn sync_at_last(&self) -> Result<()> {
+        let Some(log) = self.log.get() else { return self.role.lock().open_failure.clone().map_or(Ok(()), Err) };
+        self.sync()?;
+        log.check_online()
     }
 
     /// Has the background sync what was appended.
@@ -321,8 +342,13 @@ impl HostedPartition {
         let is_offline = self.log.get().is_some_and(|log| log.check_online().is_err());
         if is_offline {
             let released = self.purgatory.lock().fail_produces();
-            released.resolve(&Err(error.clone()));
+            released.resolve(&Err(error.clone().in_doubt()));
         }
+    }
+
+    /// Why the partition is gone, if it is: its log, taken out of service under a call, only says that it was.
+    fn or_retired(&self, error: Error) -> Error {
+        self.retired.get().cloned().unwrap_or(error)
     }
 
     /// Resolves what waits past its deadline; returns the next deadline.
@@ -354,6 +380,9 @@ impl HostedPartition {
 
     /// Something is wrong in a way that no error told: whoever waits is told `error`, and nothing is appended any more.
     pub(crate) fn fail(&self, error: Error) {
+        if let Some(log) = self.log.get() {
+            log.fail(&error);
+        }
         let released = self.retire(error.clone());
         released.resolve(&Err(error));
     }
@@ -473,20 +502,20 @@ impl FetchSource for HostedPartition {
     }
 
     fn fetch(&self, from: Offset, limits: ReadLimits) -> Result<LogSlice> {
-        self.log()?.read(from, limits)
+        self.log()?.read(from, limits).map_err(|error| self.or_retired(error))
     }
 
     fn fetch_after(&self, slice: &LogSlice, limits: ReadLimits) -> Result<LogSlice> {
-        self.log()?.read_after(slice, limits)
+        self.log()?.read_after(slice, limits).map_err(|error| self.or_retired(error))
     }
 
     fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>> {
-        self.log()?.aborted_transactions(from, upper)
+        self.log()?.aborted_transactions(from, upper).map_err(|error| self.or_retired(error))
     }
 
     fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Offset>> {
-        let found = self.log()?.offset_for_timestamp(timestamp, isolation)?;
-        Ok(found.map(|found| found.offset))
+        let found = self.log()?.offset_for_timestamp(timestamp, isolation);
+        found.map(|found| found.map(|found| found.offset)).map_err(|error| self.or_retired(error))
     }
 
     fn park(&self, signal: &Arc<Signal>, position: Offset, isolation: ReadIsolation) -> Result<Parked> {

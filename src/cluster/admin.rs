@@ -220,7 +220,11 @@ impl ClusterInner {
         let mut notices = Vec::new();
         let outcome = {
             let mut admin = self.admin.lock();
-            admin.as_mut().ok_or(Error::Closed).and_then(|admin| change(self, admin, now, &mut notices))
+            admin.as_mut().ok_or(Error::Closed).and_then(|admin| {
+                // After a change of which nobody knows whether it was made, the image is no base for another.
+                admin.metadata.check_sound()?;
+                change(self, admin, now, &mut notices)
+            })
         };
         for (released, told) in notices {
             released.resolve(&told);

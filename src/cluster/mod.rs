@@ -150,11 +150,9 @@ impl Cluster {
         threads.stop(&host.background);
         // A topic that is being created or deleted is finished first, and later ones are refused.
         let admin = self.inner.admin.lock().take();
-        let mut result = Ok(());
+        let mut result = admin.as_ref().map_or(Ok(()), |admin| admin.metadata.check_sound());
         for partition in self.inner.broker.partitions() {
-            if partition.opened_log().is_some() {
-                result = result.and(partition.sync());
-            }
+            result = result.and(partition.sync_at_last());
         }
         for released in self.inner.broker.retire_all(&Error::Closed) {
             released.resolve(&Err(Error::Closed));

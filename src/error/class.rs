@@ -1,5 +1,8 @@
 //! [P] What an error asks of the caller, and what Kafka calls it.
 
+use std::io;
+use std::sync::Arc;
+
 use super::Error;
 
 /// What the caller does next.
@@ -83,7 +86,8 @@ impl Error {
     /// `Maybe` for a failed write or sync: the bytes may have reached the disk although nobody can promise it.
     pub fn written(&self) -> Written {
         match self {
-            Error::Io { .. } | Error::Closed | Error::Internal { .. } => Written::Maybe,
+            // Whoever waited in vain goes on, and the record may be acknowledged yet.
+            Error::Io { .. } | Error::Closed | Error::Internal { .. } | Error::NoProgress { .. } => Written::Maybe,
             Error::Timeout { written, .. } => *written,
             // The others may have failed for other reasons.
             Error::DeliveriesFailed { count: 1, first } => first.written(),
@@ -104,7 +108,6 @@ impl Error {
             | Error::TopicAlreadyExists { .. }
             | Error::InvalidPartitions { .. }
             | Error::InvalidReplicationFactor { .. }
-            | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
             | Error::BufferFull { .. }
             | Error::PinnedMemory { .. }
@@ -119,6 +122,19 @@ impl Error {
             | Error::UnsupportedFormat { .. }
             | Error::UnsupportedMetadataRecord { .. }
             | Error::Offline { .. } => Written::No,
+        }
+    }
+
+    /// The same failure for somebody whose record is in the log, and may become durable yet: what says "certainly not
+    /// written" is true of others, whose records were refused because of it.
+    pub(crate) fn in_doubt(self) -> Error {
+        match self {
+            Error::Offline { cause, .. } => Error::clone(&cause).in_doubt(),
+            Error::OutOfSpace { operation, path, .. } => {
+                Error::Io { operation, path, source: Arc::new(io::ErrorKind::StorageFull.into()) }
+            }
+            Error::InvalidState { .. } => Error::Closed,
+            other => other,
         }
     }
 

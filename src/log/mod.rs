@@ -354,6 +354,11 @@ impl Log {
         finished
     }
 
+    /// Takes the log offline for writing, because of a failure that it has not noticed itself.
+    pub(crate) fn fail(&self, cause: &Error) {
+        self.state.lock().go_offline(cause);
+    }
+
     /// Takes the log out of service for good, since its files are about to get another name: from here on nothing is
     /// written, and nothing is read but what readers hold already.
     fn retire(&self, why: &'static str) {

@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::sync::{Condition, Rank, RankedMutex};
+use crate::sync::{Condition, Rank, RankedMutex, wake};
 
 /// The budget.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Memory {
             self.freed.notify_all();
         }
         for waker in wakers {
-            waker.wake();
+            wake(waker);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::ranked::{Condition, Rank, RankedMutex, check_nothing_held};
+use super::wake;
 use crate::error::{Error, Result};
 
 /// A new result to come: the end that resolves it and one that awaits it.
@@ -204,7 +205,7 @@ impl<T> Shared<T> {
         drop(refused);
         self.done.notify_all();
         for (_, waker) in woken {
-            waker.wake();
+            wake(waker);
         }
     }
 

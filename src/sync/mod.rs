@@ -17,3 +17,14 @@ pub use group_commit::{CommitLane, Committer, CommitterConfig, Flush};
 
 pub(crate) use ranked::{Condition, Rank, RankedGuard, RankedMutex, check_sync_allowed};
 pub(crate) use signal::Signal;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+/// Wakes a future. Wakers are the embedder's code: what panics in one is no business of the thread that happens to call it,
+/// which has others to wake, and may be unwinding already.
+pub(crate) fn wake(waker: Waker) {
+    let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    // The payload is somebody else's as well: dropping it could panic again.
+    woken.unwrap_or_else(std::mem::forget);
+}

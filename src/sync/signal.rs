@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::ranked::{Condition, Rank, RankedMutex, check_nothing_held};
+use super::wake;
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Signal {
             self.raised.notify_all();
         }
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 

@@ -216,6 +216,8 @@ impl LogDirectory {
         }
         let result = result.and_then(|()| self.core.write_checkpoints(true));
         let mut state = self.core.state.lock();
+        let blocked = state.blocked.values().next().cloned();
+        let result = result.and_then(|()| blocked.map_or(Ok(()), Err));
         state.closed = true;
         let lock = state.lock.take();
         drop(state);
