@@ -13,6 +13,7 @@
 
 mod append;
 mod close;
+mod cluster;
 mod commit;
 mod config;
 mod consumer;
