@@ -229,14 +229,14 @@ impl TopicName {
     /// # Errors
     /// [`Error::InvalidTopicName`] when the name is empty, too long, `.` or `..`, or has any other character.
     pub fn new(name: &str) -> Result<TopicName, Error> {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
         let reason = if name.is_empty() {
             "it is empty"
         } else if name == "." || name == ".." {
             "it is a folder's own or parent's name"
         } else if name.len() > Self::LENGTH_MAX {
             "it is longer than 249 characters"
-        } else if !name.chars().all(legal) {
+        } else if !name.bytes().all(legal) {
             "only ASCII letters, digits, '.', '_' and '-' are legal"
         } else {
             return Ok(TopicName(Arc::from(name)));
@@ -307,9 +307,8 @@ impl TopicPartition {
     /// Only the canonical form is accepted (no sign, no leading zeros), so two folders never name one partition.
     pub fn from_folder_name(name: &str) -> Option<TopicPartition> {
         let (topic, number) = name.rsplit_once('-')?;
-        let partition: i32 = number.parse().ok()?;
-        let tp = TopicPartition::new(topic, partition).ok()?;
-        (tp.to_string() == name).then_some(tp)
+        let is_canonical = number == "0" || number.starts_with(|first| matches!(first, '1'..='9'));
+        TopicPartition::new(topic, number.parse().ok().filter(|_| is_canonical)?).ok()
     }
 }
 
@@ -334,6 +333,18 @@ impl fmt::Display for TopicPartition {
 pub struct TopicId([u8; 16]);
 
 const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The six bits that a character stands for; `None` when it stands for none.
+const fn six_bits(character: u8) -> Option<u8> {
+    match character {
+        b'A'..=b'Z' => Some(character - b'A'),
+        b'a'..=b'z' => Some(character - b'a' + 26),
+        b'0'..=b'9' => Some(character - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    }
+}
 
 impl TopicId {
     /// The all-zero id: Kafka's "no id". Never the id of a topic.
@@ -363,13 +374,13 @@ impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 128 bits are 21 full groups of six bits and a last one of two, padded with zeros on the right.
         let bits = u128::from_be_bytes(self.0);
-        for group in 0..22u32 {
+        let mut text = [b'A'; 22];
+        for (group, character) in (0..22u32).zip(&mut text) {
             let six = if group < 21 { bits >> (122 - 6 * group) } else { bits << 4 };
             let index = usize::try_from(six & 0x3f).unwrap_or_default();
-            let character = BASE64_URL.get(index).copied().unwrap_or(b'A');
-            write!(f, "{}", char::from(character))?;
+            *character = BASE64_URL.get(index).copied().unwrap_or(b'A');
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -389,7 +400,7 @@ impl FromStr for TopicId {
         }
         let mut bits: u128 = 0;
         for (group, character) in text.bytes().enumerate() {
-            let six = BASE64_URL.iter().position(|&c| c == character).ok_or_else(invalid)? as u128;
+            let six = u128::from(six_bits(character).ok_or_else(invalid)?);
             if group < 21 {
                 bits = (bits << 6) | six;
             } else if six & 0x0f == 0 {

@@ -112,6 +112,9 @@ fn settle_folders(
     directory.remove_deleted()?;
     let removed: Vec<TopicId> = admin.metadata.removed_topic_ids().collect();
     for tp in folders {
+        if directory.listed_topic_id(&tp).is_some_and(|id| is_known(&admin.image, &tp, id)) {
+            continue;
+        }
         let Some(id) = directory.partition_topic_id(&tp)? else { continue };
         if is_known(&admin.image, &tp, id) {
             continue;

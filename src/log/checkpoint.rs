@@ -35,10 +35,15 @@ pub(crate) fn encode_offsets(offsets: &OffsetCheckpoint) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`] at the first line that is not what it must be, an illegal or repeated partition included.
 pub(crate) fn decode_offsets(bytes: &[u8]) -> Result<OffsetCheckpoint> {
-    let (entries, damage) = decode_offset_checkpoint(bytes);
-    match damage {
-        None => Ok(entries.into_iter().collect()),
-        Some(damage) => Err(damage),
+    let mut entries = Vec::new();
+    decode_into(&mut entries, bytes, |line| offset_entry(line).ok_or(NO_ENTRY))?;
+    if entries.is_sorted_by(|(before, _): &(TopicPartition, Offset), (after, _)| before < after) {
+        // As we write them: none can be there twice.
+        return Ok(entries.into_iter().collect());
+    }
+    match decode_offset_checkpoint(bytes) {
+        (entries, None) => Ok(entries.into_iter().collect()),
+        (_, Some(damage)) => Err(damage),
     }
 }
 

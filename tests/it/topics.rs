@@ -6,7 +6,7 @@ use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
 use logstead::config::{Durability, LogConfig, TopicConfig};
 use logstead::log::LogDirectory;
-use logstead::storage::{CrashModel, MemStorage, StopPoint, Storage};
+use logstead::storage::{CrashModel, Fault, MemStorage, OperationKind, StopPoint, Storage};
 use logstead::types::{Offset, TopicPartition};
 
 use crate::support::{FOLDER, batch_of, now};
@@ -39,6 +39,25 @@ fn a_topic_is_created_once_and_is_there_after_a_restart() {
     assert!(cluster.report().was_clean);
     assert_eq!(cluster.topics(), [created]);
     assert_eq!(cluster.topic("orders").unwrap().config().get_durability(), Durability::Os);
+}
+
+#[test]
+fn after_a_clean_stop_no_partition_folder_is_looked_at() {
+    let storage = MemStorage::new();
+    let directory = LogDirectory::options().storage(storage.clone()).seed(1).open(FOLDER).unwrap();
+    directory.open_log(&TopicPartition::new("orders", 0).unwrap(), None, LogConfig::new(), now()).unwrap();
+    directory.close().unwrap();
+    let cluster = open(&storage).unwrap();
+    assert_eq!(cluster.report().adopted.len(), 1);
+    cluster.close().unwrap();
+    let unreadable =
+        || Fault::nth(0).of_kind(OperationKind::Read).on_paths_ending_with("orders-0/partition.metadata").sticky();
+    storage.fail(unreadable());
+    let cluster = open(&storage).unwrap();
+    assert_eq!((cluster.report().set_aside.len(), cluster.topics().len()), (0, 1));
+    let killed = storage.crash_image(&CrashModel::KeepAll, 1);
+    killed.fail(unreadable());
+    assert!(open(&killed).is_err(), "after a crash the folder must be looked at");
 }
 
 #[test]

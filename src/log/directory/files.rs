@@ -145,6 +145,10 @@ fn silence<'a>(witness_file: &Arc<dyn StorageFile>, slots: impl Iterator<Item = 
 /// Creates the folder, or makes sure that it is a log.dir before anything in it is touched. The folder's own name is durable
 /// before the manifest is.
 fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
+    if storage.identity(&file_in(path, MANIFEST_FILE)).is_ok() {
+        // Spares a list of thousands of names.
+        return Ok(());
+    }
     let sync_name = || {
         let parent = crate::storage::parent_of(path);
         storage.sync_dir(&parent).in_doubt_context("sync", &parent)
@@ -164,9 +168,6 @@ fn prepare_folder(storage: &dyn Storage, path: &Path) -> Result<()> {
     };
     let is_log_dir = entries.iter().any(|entry| entry.name == IDENTITY_FILE || entry.name == MANIFEST_FILE)
         || entries.iter().all(|entry| is_ours(&entry.name));
-    if entries.iter().any(|entry| entry.name == MANIFEST_FILE) {
-        return Ok(());
-    }
     if is_log_dir {
         // Whoever created the folder may have died before its name was durable.
         return sync_name();
@@ -291,6 +292,24 @@ pub(crate) fn random_id(rng: &mut Rng) -> TopicId {
     }
 }
 
+impl PartitionFacts {
+    fn from_manifest(listed: &ManifestPartition) -> PartitionFacts {
+        let ManifestPartition { topic_id, slot, log_start, high_watermark, recovery_point } = *listed;
+        let (topic_id, slot) = (Some(topic_id), Some(slot));
+        PartitionFacts { topic_id, slot, log_start, starts_inside: false, high_watermark, recovery_point }
+    }
+
+    fn to_manifest(&self) -> Option<ManifestPartition> {
+        Some(ManifestPartition {
+            topic_id: self.topic_id?,
+            slot: self.slot?,
+            log_start: self.log_start,
+            high_watermark: self.high_watermark,
+            recovery_point: self.recovery_point,
+        })
+    }
+}
+
 impl FolderFiles {
     /// What stands in the folder.
     pub(crate) fn list(&self) -> Result<Listing> {
@@ -339,7 +358,9 @@ impl FolderFiles {
         manifest: Option<&Manifest>,
         report: &mut DirectoryReport,
     ) -> Result<BTreeMap<TopicPartition, PartitionFacts>> {
-        let mut partitions: BTreeMap<TopicPartition, PartitionFacts> = BTreeMap::new();
+        let listed = manifest.map(|manifest| &manifest.partitions).into_iter().flatten();
+        let mut partitions: BTreeMap<_, _> =
+            listed.map(|(tp, listed)| (tp.clone(), PartitionFacts::from_manifest(listed))).collect();
         type Field = fn(&mut PartitionFacts) -> &mut Offset;
         let checkpoints: [(&str, Field); 3] = [
             (RECOVERY_POINTS, |facts| &mut facts.recovery_point),
@@ -354,17 +375,10 @@ impl FolderFiles {
             };
             for (tp, offset) in offsets {
                 let facts = partitions.entry(tp).or_default();
-                *field(facts) = offset;
+                let value = field(facts);
+                *value = offset.max(*value);
                 facts.starts_inside |= name == LOG_STARTS;
             }
-        }
-        for (tp, listed) in manifest.map(|manifest| &manifest.partitions).into_iter().flatten() {
-            let facts = partitions.entry(tp.clone()).or_default();
-            facts.topic_id = Some(listed.topic_id);
-            facts.slot = Some(listed.slot);
-            facts.log_start = facts.log_start.max(listed.log_start);
-            facts.high_watermark = facts.high_watermark.max(listed.high_watermark);
-            facts.recovery_point = facts.recovery_point.max(listed.recovery_point);
         }
         Ok(partitions)
     }
@@ -425,14 +439,9 @@ impl FolderFiles {
             states.dedup();
             manifest.files.insert(name.to_owned(), states);
         }
-        for (tp, facts) in partitions {
-            // Without both, nobody but the checkpoints has said anything of this partition: it is still to be checked.
-            let (Some(topic_id), Some(slot)) = (facts.topic_id, facts.slot) else { continue };
-            let (log_start, high_watermark) = (facts.log_start, facts.high_watermark);
-            let recovery_point = facts.recovery_point;
-            let listed = ManifestPartition { topic_id, slot, log_start, high_watermark, recovery_point };
-            manifest.partitions.insert(tp.clone(), listed);
-        }
+        // Without id and slot, nobody but the checkpoints has said anything of a partition: it is still to be checked.
+        let listed = partitions.iter().filter_map(|(tp, facts)| Some((tp.clone(), facts.to_manifest()?)));
+        manifest.partitions = listed.collect();
         publish(&*self.storage, &file_in(&self.path, MANIFEST_FILE), &manifest.to_bytes())
     }
 }
