@@ -4,6 +4,8 @@
 //! cargo run --release --example write_for_kafka -- DIR
 //! ```
 //!
+//! DIR/cluster is a folder of its own: that of a whole cluster, which had several sessions.
+//!
 //! DIR must be new, empty, or written by an earlier run, which is then replaced. `tests/kafka/judge.sh` runs this and lets
 //! `DumpLogSegments` look at each folder. Seed and clock are fixed: every run writes the same bytes.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example prints and replaces its own folder")]
@@ -14,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use logstead::config::LogConfig;
+use logstead::cluster::{Cluster, Driver};
+use logstead::config::{LogConfig, TopicConfig};
 use logstead::log::{Log, LogDirectory, ReadIsolation, ReadLimits, SegmentFile};
+use logstead::producer::Record;
 use logstead::record::{
     BatchBuilder, BatchOptions, EndTransactionMarker, Header, ProducerStamp, TimestampType, TransactionOutcome,
 };
@@ -33,7 +37,7 @@ const CLUSTER_ID: &str = "write-for-kafka";
 fn main() -> Outcome {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: write_for_kafka DIR")?;
     remove_earlier_run(&folder)?;
-    let clock = ManualClock::new();
+    let clock = Arc::new(ManualClock::new());
     let open = || LogDirectory::options().cluster_id(CLUSTER_ID).seed(1).open(&folder);
 
     // The first owner dies: nothing is closed, and half a batch stands behind the end of one log.
@@ -69,7 +73,58 @@ fn main() -> Outcome {
         let (start, end, segments) = (log.log_start_offset(), log.log_end_offset(), log.segments().len());
         println!("{}: offsets {start}..{end}, {segments} segment(s)", log.folder().display());
     }
+    for session in 0..3 {
+        write_cluster(&folder.join("cluster"), &clock, session)?;
+    }
     Ok(())
+}
+
+/// One session of a cluster: topics that are created, changed and deleted, and records of all kinds.
+fn write_cluster(folder: &Path, clock: &Arc<ManualClock>, session: u64) -> Outcome {
+    let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let cluster = Cluster::builder().clock(shared).driver(Driver::Manual).seed(session).open(folder)?;
+    if session == 0 {
+        cluster.create_topic("orders", TopicConfig::new().partitions(3).segment_bytes(20_000))?;
+        cluster.create_topic("events", TopicConfig::new().log(LogConfig::new().index_interval_bytes(300)))?;
+        cluster.create_topic("idle", TopicConfig::new().partitions(2))?;
+    }
+    cluster.create_topic("passing", TopicConfig::new())?;
+    send_all(&cluster, clock, session)?;
+    match session {
+        0 => drop(cluster.add_partitions("events", 2)?),
+        1 => drop(cluster.alter_topic("orders", [("segment.bytes", Some("8000")), ("flush.messages", None)])?),
+        _ => drop(cluster.alter_topic("orders", [("segment.bytes", None::<&str>)])?),
+    }
+    cluster.delete_topic("passing")?;
+    send_all(&cluster, clock, session + 10)?;
+    for topic in cluster.topics() {
+        for partition in cluster.describe_topic(topic.name())? {
+            println!("{}: {} records", partition.topic_partition, partition.high_watermark);
+        }
+    }
+    Ok(cluster.close()?)
+}
+
+/// Keys, headers and nulls, in batches of several sizes.
+fn send_all(cluster: &Cluster, clock: &ManualClock, seed: u64) -> Outcome {
+    let mut rng = Rng::from_seed(seed);
+    let producer = cluster.producer().batch_bytes(2_000).seed(seed).build()?;
+    let topics: Vec<_> = cluster.topics().into_iter().filter(|topic| topic.name() != "idle").collect();
+    for number in 0..600 {
+        clock.advance(Duration::from_millis(rng.below(3)));
+        cluster.poll(clock.now());
+        for topic in &topics {
+            let (key, value) = (format!("key-{}", rng.below(50)), "v".repeat(usize::try_from(rng.below(120))?));
+            let record = Record::to(topic.name());
+            drop(match number % 5 {
+                0 => producer.send(record.key(&key))?,
+                1 => producer.send(record.value(&value).header("trace", &key).header_without_value("none"))?,
+                2 => producer.send(record.key(&key).value(&value).header("again", "1").header("again", ""))?,
+                _ => producer.send(record.key(&key).value(&value))?,
+            });
+        }
+    }
+    Ok(producer.close()?)
 }
 
 fn remove_earlier_run(folder: &Path) -> Outcome {

@@ -24,7 +24,7 @@ fixtures=$root/tests/fixtures/kafka-4.0
 # A metadata log as Kafka wrote it, and one that a unit test of `MetadataLog` requires it to write byte for byte.
 kafkas_metadata=$root/tests/fixtures/kafka-4.0-metadata/__cluster_metadata-0
 golden_metadata=$root/tests/fixtures/golden/__cluster_metadata-0
-# The folders that the example writes: one level of `<topic>-<partition>` below this one.
+# The folders that the example writes: one level of `<topic>-<partition>` below this one, and below `cluster` in it.
 written=$target/kafka/folders
 
 skip() {
@@ -237,10 +237,12 @@ require_every_kind() {
             return 1
         }
     done
-    [ -e "$written/.kafka_cleanshutdown" ] || {
-        echo "kafka judge: FAILED: the example did not leave its folder as after a clean stop" >&2
-        return 1
-    }
+    for kind in "$written" "$written/cluster"; do
+        [ -e "$kind/.kafka_cleanshutdown" ] || {
+            echo "kafka judge: FAILED: the example did not leave $kind as after a clean stop" >&2
+            return 1
+        }
+    done
 }
 
 # add_to_byte FILE POSITION DELTA
@@ -321,7 +323,7 @@ case ${1:-} in
         rm -rf "$written"
         mkdir -p "$written"
         (cd "$root" && cargo run -q --release -p logstead --example write_for_kafka -- "$written")
-        set -- "$written"/*/ "$golden_metadata"
+        set -- "$written"/*-[0-9]*/ "$written"/cluster/*-[0-9]*/ "$golden_metadata"
     fi
     for folder in "$@"; do
         judge_folder "$folder" || true

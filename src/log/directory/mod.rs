@@ -211,18 +211,14 @@ impl LogDirectory {
     pub fn close(self) -> Result<()> {
         let mut result = Ok(());
         for log in self.core.open_logs() {
-            let closed = log.close();
-            result = result.and(closed);
+            result = result.and(log.close());
         }
         let result = result.and_then(|()| self.core.write_checkpoints(true));
         let mut state = self.core.state.lock();
-        let blocked = state.blocked.values().next().cloned();
-        let result = result.and_then(|()| blocked.map_or(Ok(()), Err));
         state.closed = true;
-        let lock = state.lock.take();
-        drop(state);
-        drop(lock);
-        result
+        let (lock, blocked) = (state.lock.take(), state.blocked.values().next().cloned());
+        drop((state, lock));
+        result.and(blocked.map_or(Ok(()), Err))
     }
 }
 

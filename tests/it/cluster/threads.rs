@@ -113,7 +113,7 @@ fn produce_until_closed(producer: &logstead::producer::Producer, thread: usize, 
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let value = format!("late {thread}/{number}");
-        let partition = (number % 3) as i32;
+        let partition = number % 3;
         let stored = producer.send(Record::to("kept").partition(partition).value(&value)).and_then(Delivery::wait);
         match stored {
             Ok(stored) => acknowledged.push((partition, stored.offset.unwrap().get(), value)),
