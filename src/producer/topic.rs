@@ -315,6 +315,38 @@ mod tests {
         assert!(shared.upgrade().is_none());
     }
 
+    #[test]
+    #[ignore = "review: each polled delivery leaves an entry in the timer's heap that lives as long as batches are open"]
+    fn polled_deliveries_do_not_fill_the_timer() {
+        use std::pin::Pin;
+        use std::task::{Context, Waker};
+        use std::time::Duration;
+
+        use crate::broker::TimedClient;
+
+        let directory = LogDirectory::options().storage(MemStorage::new()).seed(1).open("/data").unwrap();
+        let clock = Arc::new(ManualClock::new());
+        let shared_clock = Arc::clone(&clock) as Arc<dyn crate::time::Clock>;
+        let host = Arc::new(Host::new(BrokerId::ZERO, directory, shared_clock, &BrokerConfig::new()));
+        let router = Arc::new(Router::new(Arc::clone(&host), false));
+        let mut home = Home { host, router, partitions: Vec::new() };
+        home.route(1, 1);
+        let (producer, orders) = home.producer();
+        let shared = &producer.shared;
+        for _ in 0..1000 {
+            // One record goes into the batch that is open already, and is asked for at once.
+            let mut delivery = orders.send((), "v").unwrap();
+            let _ = std::future::Future::poll(Pin::new(&mut delivery), &mut Context::from_waker(Waker::noop()));
+            TimedClient::step(&**shared, shared.now());
+            // The next batch is open when the timer looks again.
+            orders.push((), "v").unwrap();
+            clock.advance(Duration::from_millis(1));
+            TimedClient::step(&**shared, shared.now());
+        }
+        let entries = shared.timer.lock().len();
+        assert!(entries <= 16, "{entries} entries for one lane");
+    }
+
     fn shared_of(producer: &Producer) -> Weak<Shared> {
         Weak::clone(&producer.shared.this)
     }

@@ -27,6 +27,7 @@ mod producer;
 mod read;
 mod read_only;
 mod recovery;
+mod review;
 mod roll;
 mod support;
 mod topics;

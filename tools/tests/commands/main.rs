@@ -12,6 +12,7 @@ mod consume;
 mod crash;
 mod perf;
 mod produce;
+mod review;
 mod support;
 mod topics;
 mod usage;
