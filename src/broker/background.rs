@@ -27,8 +27,10 @@ pub(crate) trait TimedClient: Debug + Send + Sync {
 /// Something to be done on a sync thread.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Sync the partition's log.
+    /// Sync the partition's log: somebody waits.
     Sync(Arc<HostedPartition>),
+    /// Sync the partition's log: nobody waits, but it is time.
+    Flush(Arc<HostedPartition>),
     /// Write the positions from which recovery starts.
     Checkpoint,
     /// Resolve what waits past its deadline.
@@ -216,7 +218,7 @@ impl Background {
         let is_due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
         let queued = state.jobs.len();
         while state.flushes.front().is_some_and(|(at, _)| *at <= now) {
-            state.jobs.extend(state.flushes.pop_front().map(|(_, partition)| Job::Sync(partition)));
+            state.jobs.extend(state.flushes.pop_front().map(|(_, partition)| Job::Flush(partition)));
         }
         if is_due(&state.checkpoint_at) {
             state.checkpoint_at = None;

@@ -120,6 +120,7 @@ impl Broker {
         match job {
             // A failure took the partition offline and was told to everybody who waited.
             Job::Sync(partition) => drop(partition.sync()),
+            Job::Flush(partition) => drop(partition.on_flush_due()),
             Job::Checkpoint => self.checkpoint(),
             Job::Expire => self.expire(self.host.clock.now().mono),
         }

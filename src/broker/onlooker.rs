@@ -289,7 +289,14 @@ impl FetchSource for WatchedPartition {
 
     fn fetch(&self, from: Offset, limits: ReadLimits) -> Result<LogSlice> {
         match self.log()? {
-            Some(log) => log.read(from, limits),
+            // What was committed since the last look counts as well.
+            Some(log) => match log.read(from, limits) {
+                Err(Error::OffsetOutOfRange { end, .. }) if from > end => {
+                    log.refresh()?;
+                    log.read(from, limits)
+                }
+                other => other,
+            },
             None if from == Offset::ZERO => Ok(LogSlice::empty(nothing_yet())),
             None => {
                 let (start, end) = (Offset::ZERO, Offset::ZERO);

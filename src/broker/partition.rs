@@ -48,8 +48,8 @@ struct Role {
     leader: Option<Leader>,
     /// Bytes appended since the last sync.
     unsynced_bytes: u64,
-    /// Whether the background knows that something is to be synced.
-    is_flush_due: bool,
+    /// Whether the background's timer is armed for this partition: what is appended until it goes off is synced then.
+    is_flush_armed: bool,
     /// Why the log could not be opened when somebody wanted it last.
     open_failure: Option<Error>,
 }
@@ -102,7 +102,7 @@ impl HostedPartition {
         epoch: LeaderEpoch,
         config: LogConfig,
     ) -> Arc<HostedPartition> {
-        let role = Role { config, leader: None, unsynced_bytes: 0, is_flush_due: false, open_failure: None };
+        let role = Role { config, leader: None, unsynced_bytes: 0, is_flush_armed: false, open_failure: None };
         Arc::new_cyclic(|this| HostedPartition {
             this: Weak::clone(this),
             tp,
@@ -243,9 +243,12 @@ impl HostedPartition {
             parked.done.complete(Err(error));
             return;
         }
-        // A sync may have committed the batch between the append and here.
+        // A sync may have committed the batch between the append and here, or failed.
         if let Some(log) = self.log.get() {
             self.on_committed(log.high_watermark());
+            if let Err(error) = log.check_online() {
+                self.check_failed(&error);
+            }
         }
     }
 
@@ -284,6 +287,23 @@ impl HostedPartition {
     pub(crate) fn sync_in_background(&self) {
         if let Some(this) = self.this.upgrade() {
             self.host.background.sync(this);
+        }
+    }
+
+    /// The time has come by which what nobody waits for is synced. The timer is disarmed first: an append that found it armed
+    /// came before the sync begins.
+    ///
+    /// # Errors
+    /// The failed sync's.
+    pub(crate) fn on_flush_due(&self) -> Result<()> {
+        self.role.lock().is_flush_armed = false;
+        self.sync()
+    }
+
+    fn arm_flush(&self) {
+        let was_armed = std::mem::replace(&mut self.role.lock().is_flush_armed, true);
+        if !was_armed {
+            self.flush_within_interval();
         }
     }
 
@@ -341,7 +361,7 @@ impl HostedPartition {
     fn check_failed(&self, error: &Error) {
         let is_offline = self.log.get().is_some_and(|log| log.check_online().is_err());
         if is_offline {
-            let released = self.purgatory.lock().fail_produces();
+            let released = self.purgatory.lock().fail();
             released.resolve(&Err(error.clone().in_doubt()));
         }
     }
@@ -367,7 +387,13 @@ impl HostedPartition {
     /// The folder's checkpoint has synced the log, or failed to.
     pub(crate) fn on_checkpoint(&self) {
         let Some(log) = self.log.get() else { return };
-        let outcome = log.check_online().and_then(|()| self.on_synced(log.synced_offset()));
+        let synced = log.synced_offset();
+        let outcome = log.check_online().and_then(|()| self.on_synced(synced));
+        let mut role = self.role.lock();
+        if log.log_end_offset() <= synced {
+            role.unsynced_bytes = 0;
+        }
+        drop(role);
         if let Err(error) = outcome {
             self.check_failed(&error);
         }
@@ -422,18 +448,15 @@ impl HostedPartition {
 impl Role {
     /// Whether the background has to be told of an append.
     fn flush_due(&mut self, acks: Acks) -> FlushDue {
-        if self.is_flush_due {
-            return FlushDue::No;
-        }
         if self.unsynced_bytes >= UNSYNCED_BYTES_MAX {
-            self.is_flush_due = true;
             return FlushDue::Now;
         }
         match (self.config.get_durability(), acks) {
             // Somebody waits, and so somebody syncs.
             (Durability::Synced, Acks::All) | (Durability::Os, _) => FlushDue::No,
+            (Durability::Synced, Acks::Leader | Acks::None) if self.is_flush_armed => FlushDue::No,
             (Durability::Synced, Acks::Leader | Acks::None) => {
-                self.is_flush_due = true;
+                self.is_flush_armed = true;
                 FlushDue::WithinInterval
             }
         }
@@ -455,11 +478,7 @@ impl Flush for HostedPartition {
 
     fn flush(&self) -> Result<Offset> {
         let log = self.log()?;
-        {
-            let mut role = self.role.lock();
-            role.unsynced_bytes = 0;
-            role.is_flush_due = false;
-        }
+        self.role.lock().unsynced_bytes = 0;
         let (before, began) = (log.synced_offset(), self.host.clock.now().mono);
         let flushed = log.flush();
         match flushed {
@@ -474,8 +493,7 @@ impl Flush for HostedPartition {
                 self.check_failed(&error);
                 if log.check_online().is_ok() {
                     // For want of space: nothing is lost, and whoever waits goes on waiting for the next attempt.
-                    self.role.lock().is_flush_due = true;
-                    self.flush_within_interval();
+                    self.arm_flush();
                 }
                 Err(error)
             }
@@ -526,8 +544,12 @@ impl FetchSource for HostedPartition {
         if offsets.end_for(isolation) > position {
             return Ok(Parked::Ready);
         }
-        let is_unsynced = offsets.high_watermark < log.log_end_offset() && log.check_online().is_ok();
-        Ok(if is_unsynced { Parked::Unsynced } else { Parked::Waiting })
+        if offsets.high_watermark == log.log_end_offset() {
+            return Ok(Parked::Waiting);
+        }
+        // What is behind the high watermark of a log that failed is never committed: waiting for it would never end.
+        log.check_online()?;
+        Ok(Parked::Unsynced)
     }
 
     fn unpark(&self, signal: &Arc<Signal>) {

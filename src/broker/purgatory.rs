@@ -143,9 +143,9 @@ impl Purgatory {
         self.produces.iter().filter_map(|parked| parked.deadline).map(|deadline| deadline.at).min()
     }
 
-    /// What is in the log and not committed never will be: its producers are due.
-    pub(crate) fn fail_produces(&mut self) -> Released {
-        Released { produces: self.produces.drain(..).collect(), fetches: Vec::new() }
+    /// What is in the log and not committed never will be: its producers are due, and every consumer, to hear of it.
+    pub(crate) fn fail(&mut self) -> Released {
+        Released { produces: self.produces.drain(..).collect(), fetches: std::mem::take(&mut self.fetches) }
     }
 
     /// The partition is gone: everybody is due, and nobody waits here any more.
@@ -179,7 +179,7 @@ mod tests {
         purgatory.complete_up_to(Offset::from(4)).resolve(&Ok(()));
         assert_eq!(handles.each_ref().map(is_done), [true, false, true, true]);
         assert_eq!(handles[0].try_get().unwrap().unwrap().base_offset, Offset::from(2));
-        purgatory.fail_produces().resolve(&Err(Error::Closed));
+        purgatory.fail().resolve(&Err(Error::Closed));
         assert!(matches!(handles[1].try_get(), Some(Err(Error::Closed))));
     }
 

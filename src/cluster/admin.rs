@@ -55,20 +55,38 @@ impl AdminState {
         }
     }
 
-    /// Removes the folders of deleted topics, and lets the metadata forget those that are gone.
-    pub(super) fn remove_leftovers(&mut self, broker: &Broker) -> Result<()> {
+    /// Removes the folders of deleted topics, and lets the metadata forget those that are gone. What cannot be removed now is
+    /// tried again with the next change.
+    pub(super) fn remove_leftovers(&mut self, broker: &Broker) {
         let directory = &broker.host().directory;
-        while let Some((topic_id, tp)) = self.leftovers.last().cloned() {
-            if directory.partition_topic_id(&tp)? == Some(topic_id) {
-                directory.delete_log(&tp)?;
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for (topic_id, tp) in std::mem::take(&mut self.leftovers) {
+            let deleted = match directory.partition_topic_id(&tp) {
+                Ok(Some(id)) if id == topic_id => directory.delete_log(&tp),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            match deleted {
+                Ok(()) => gone.push((topic_id, tp)),
+                Err(_) => kept.push((topic_id, tp)),
             }
-            self.leftovers.pop();
-            if !self.leftovers.iter().any(|(id, _)| *id == topic_id) {
-                directory.remove_deleted()?;
+        }
+        if !gone.is_empty() && directory.remove_deleted().is_err() {
+            kept.append(&mut gone);
+        }
+        for (topic_id, _) in gone {
+            if !kept.iter().any(|(id, _)| *id == topic_id) {
                 self.metadata.on_folders_removed(topic_id);
             }
         }
-        Ok(())
+        self.leftovers = kept;
+    }
+
+    /// Refuses a topic whose predecessor of the same name still has a folder, since it would find the predecessor's bytes.
+    fn check_no_leftover(&self, name: &str) -> Result<()> {
+        let is_in_the_way = self.leftovers.iter().any(|(_, tp)| tp.topic.as_str() == name);
+        let state = "the folders of its deleted predecessor cannot be removed yet; try again, or open the cluster anew";
+        if is_in_the_way { Err(Error::InvalidState { operation: "create the topic", state }) } else { Ok(()) }
     }
 }
 
@@ -97,8 +115,8 @@ impl Cluster {
             let topic_id = admin.new_topic_id();
             let brokers = [inner.broker.host().broker_id];
             let records = controller::create_topic(&admin.image, name, &config, topic_id, &brokers)?;
-            // A successor must not find its predecessor's bytes.
-            admin.remove_leftovers(&inner.broker)?;
+            admin.remove_leftovers(&inner.broker);
+            admin.check_no_leftover(name)?;
             admin.commit(&records, now)?;
             let image = admin.topic(topic_id)?;
             let route = inner.broker.route(&image, None, config.get_log().get_read_mode())?;
@@ -188,7 +206,7 @@ impl Cluster {
                 admin.leftovers.push((route.id, tp.clone()));
             }
             // The topic is gone; folders that cannot be removed now are removed later, at the latest at the next open.
-            let _ = admin.remove_leftovers(&inner.broker);
+            admin.remove_leftovers(&inner.broker);
             Ok(())
         })
     }
@@ -198,14 +216,20 @@ impl Cluster {
         self.inner.administer(|inner, admin, now, notices| {
             let records = decide(&admin.image)?;
             let old = inner.router.topic(name)?;
-            admin.remove_leftovers(&inner.broker)?;
             admin.commit(&records, now)?;
             let image = admin.topic(old.id)?;
             let route = inner.broker.route(&image, Some(&old), old.config.get_read_mode())?;
+            // The change is made: a log that cannot follow it has failed, which is told, and the topic is as it is said to be.
+            let mut followed = Ok(());
             for partition in &*old.partitions {
-                notices.push((partition.update_config(route.config.clone())?, Ok(())));
+                match partition.update_config(route.config.clone()) {
+                    Ok(released) => notices.push((released, Ok(()))),
+                    Err(error) => followed = followed.and(Err(error)),
+                }
             }
-            Ok(inner.publish(route))
+            let topic = inner.publish(route);
+            admin.remove_leftovers(&inner.broker);
+            followed.map(|()| topic)
         })
     }
 }

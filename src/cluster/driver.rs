@@ -6,12 +6,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::broker::{Background, Due, Job};
 use crate::cluster::ClusterInner;
 use crate::config::BrokerConfig;
 use crate::error::{Error, IoContext, Result};
 use crate::time::{Instant, Now};
+
+/// When a client is called again whose call panicked.
+const RETRY_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// Who drives the background work of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,7 +68,9 @@ impl Threads {
     /// Ends them and waits until they are gone.
     pub(super) fn stop(self, background: &Background) {
         background.stop();
-        for handle in self.handles {
+        #[allow(clippy::disallowed_methods, reason = "a waker may drop the cluster on one of these threads")]
+        let this = std::thread::current().id();
+        for handle in self.handles.into_iter().filter(|handle| handle.thread().id() != this) {
             // A thread that panicked has nothing to say any more.
             let _ = handle.join();
         }
@@ -102,7 +108,7 @@ pub(super) fn poll(cluster: &ClusterInner, now: Now) -> Option<Instant> {
 fn run_job(cluster: &ClusterInner, job: &Job) {
     let outcome = catch_unwind(AssertUnwindSafe(|| cluster.broker.run(job)));
     if outcome.is_err()
-        && let Job::Sync(partition) = job
+        && let Job::Sync(partition) | Job::Flush(partition) = job
     {
         partition.fail(Error::Internal { invariant: "background work does not panic" });
     }
@@ -110,8 +116,9 @@ fn run_job(cluster: &ClusterInner, job: &Job) {
 
 fn run_due(cluster: &ClusterInner, due: &Due, now: Now) {
     let Due::Client(client) = due;
-    // A client that panics is not called again, until it asks for it.
-    let next = catch_unwind(AssertUnwindSafe(|| client.step(now))).unwrap_or(None);
+    let next = catch_unwind(AssertUnwindSafe(|| client.step(now)));
+    // What a client that panicked had still to do is tried again, after a while.
+    let next = next.unwrap_or_else(|_| Some(now.mono.after(RETRY_AFTER_PANIC)));
     if let Some(next) = next {
         cluster.broker.host().background.call_at(&Arc::downgrade(client), next);
     }

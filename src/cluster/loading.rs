@@ -62,6 +62,8 @@ pub(super) fn load(broker: &Broker, mut rng: Rng) -> Result<(AdminState, OpenRep
     if !report.was_clean {
         recover(&admin.image, host, now, &mut report)?;
     }
+    // Each opening adds a little to the metadata log, which must not grow for ever where topics never change.
+    let _ = admin.metadata.maybe_snapshot(&admin.image, now);
     Ok((admin, report))
 }
 
@@ -125,8 +127,8 @@ fn settle_folders(
             report.set_aside.push(directory.set_aside(&tp)?);
         }
     }
-    admin.remove_leftovers(broker)?;
-    for id in removed {
+    admin.remove_leftovers(broker);
+    for id in removed.into_iter().filter(|id| !admin.leftovers.iter().any(|(left, _)| left == id)) {
         admin.metadata.on_folders_removed(id);
     }
     Ok(())

@@ -156,11 +156,16 @@ impl Consumer {
         let mut wanted = wanted.collect::<Result<Vec<_>>>()?;
         wanted.sort_unstable();
         wanted.dedup();
-        let mut added = Vec::new();
-        for tp in wanted.iter().filter(|tp| self.index_of(tp).is_none()) {
-            added.push(Lane::new(self.catalog.source(tp)?, self.start_at.into(), self.reading.isolation)?);
+        let (mut added, mut kept) = (Vec::new(), Vec::new());
+        for tp in wanted {
+            let source = self.catalog.source(&tp)?;
+            match self.lanes.iter().any(|lane| Arc::ptr_eq(lane.source(), &source)) {
+                true => kept.push(tp),
+                // Also a partition of that name that was deleted and created again.
+                false => added.push(Lane::new(source, self.start_at.into(), self.reading.isolation)?),
+            }
         }
-        self.lanes.retain(|lane| wanted.binary_search(lane.tp()).is_ok());
+        self.lanes.retain(|lane| kept.binary_search(lane.tp()).is_ok());
         self.lanes.append(&mut added);
         self.lanes.sort_unstable_by(|a, b| a.tp().cmp(b.tp()));
         Ok(())
