@@ -1,5 +1,7 @@
 //! Findings of a review, each a failing test.
 
+#![allow(clippy::disallowed_types, reason = "wakers keep what they saw in plain locks")]
+
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock};

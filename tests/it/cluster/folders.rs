@@ -1,5 +1,7 @@
 //! Folders that cannot be opened, and folders that others hold.
 
+#![allow(clippy::print_stdout, reason = "a child process talks to its parent, and a test says what it skips")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};

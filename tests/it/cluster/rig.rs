@@ -2,6 +2,8 @@
 //!
 //! A run is thinned out to some seconds; `LOGSTEAD_CRASH_EFFORT=41` tries every image of every crash and every fault.
 
+#![allow(clippy::print_stderr, reason = "the watchdog says why it ends the run")]
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
