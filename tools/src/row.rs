@@ -110,13 +110,13 @@ impl fmt::Display for Cell<'_> {
             Cell::Size(size) => size.fmt(f),
             Cell::Decimal(number) => write!(f, "{number:.1}"),
             Cell::Text(text) => Plain(text).fmt(f),
+            Cell::List(cells) if cells.is_empty() => f.write_str("none"),
             Cell::List(cells) => {
-                f.write_str("[")?;
                 for (index, cell) in cells.iter().enumerate() {
                     let separator = if index == 0 { "" } else { "," };
                     write!(f, "{separator}{cell}")?;
                 }
-                f.write_str("]")
+                Ok(())
             }
             Cell::Object(row) => write!(f, "{{{row}}}"),
         }
@@ -149,7 +149,8 @@ mod tests {
     fn fields_keep_their_order_in_both_formats() {
         let row = Row(vec![("z", 1_u64.into()), ("a", Cell::Null), ("m", Cell::List(vec![true.into(), "x".into()]))]);
         assert_eq!(serde_json::to_string(&row).ok().as_deref(), Some(r#"{"z":1,"a":null,"m":[true,"x"]}"#));
-        assert_eq!(row.to_string(), "z: 1 a: none m: [true,x]");
+        assert_eq!(row.to_string(), "z: 1 a: none m: true,x");
+        assert_eq!(Row(vec![("m", Cell::List(Vec::new()))]).to_string(), "m: none");
     }
 
     #[test]

@@ -38,6 +38,13 @@ fn a_topic_is_described_with_what_was_configured_and_where_its_partitions_stand(
     let text = String::from_utf8(data.run(&["topics", "describe", "orders"]).stdout_of_success()).unwrap();
     assert!(text.starts_with("topic: orders topic_id: ") && text.lines().count() == 4, "{text}");
     assert!(text.contains("  config: max.message.bytes=2000\n"), "{text}");
+    let size = partitions[1]["size_in_bytes"].as_u64().unwrap();
+    let line = format!(
+        "  partition: 1 leader: 0 leader_epoch: {} replicas: 0 in_sync_replicas: 0 log_start_offset: 0 \
+         high_watermark: 3 last_stable_offset: 3 log_end_offset: 3 size_in_bytes: {size} segment_count: 1\n",
+        partitions[1]["leader_epoch"]
+    );
+    assert!(text.ends_with(&line), "{text}");
 }
 
 #[test]
