@@ -23,10 +23,18 @@ Examples:
     logstead --data data topics alter orders --partitions 12 --config segment.bytes=
     logstead --data data topics delete orders
 
-Exit codes: 0 done, 1 error (told on stderr), 2 wrong usage.";
+Exit codes:
+    0   done
+    1   error (told on stderr): what depends on the folder, such as a name that exists already or collides with
+        another one (. and _ count as the same), or fewer partitions than there are, and configurations that cannot be
+    2   wrong usage: what can never be right, such as an illegal name or --partitions 0; no folder is touched";
 
-/// The key of the durability: 1 is synced, anything else leaves it to the operating system.
-const DURABILITY_KEY: &str = "flush.messages";
+/// What a new topic is configured with here unless something else is asked for, where that is not the library's
+/// default.
+///
+/// - Kafka's keys alone would mean that nothing is flushed, as in Kafka; unless somebody says so, that is not meant.
+/// - Kafka's 1,048,588 bytes for a batch leave no room for a line of 1 MiB with what a batch adds to it.
+const CREATE_DEFAULTS: [(&str, &str); 2] = [("flush.messages", "1"), ("max.message.bytes", "4194304")];
 
 /// Make, list, describe, change and delete topics.
 #[derive(Debug, Args)]
@@ -55,7 +63,9 @@ struct Create {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: u32,
 
-    /// A configuration under Kafka's name, such as segment.bytes=67108864; may be given several times.
+    /// A configuration under Kafka's name, such as segment.bytes=67108864; may be given several times. Unless given,
+    /// flush.messages=1 (what is acknowledged is on disk) and max.message.bytes=4194304 (4 MiB; with Kafka's default of
+    /// 1048588 a line of 1 MiB would be too long).
     #[arg(long, value_name = "KEY=VALUE", value_parser = arguments::pair)]
     config: Vec<(String, String)>,
 }
@@ -208,13 +218,12 @@ impl Delete {
     }
 }
 
-/// What a new topic is configured with: the library's defaults, and on top of them what was asked for.
+/// What a new topic is configured with: the library's defaults, on top of them ours, and then what was asked for.
 fn log_config(pairs: &[(String, String)]) -> Result<LogConfig, Failure> {
-    // Kafka's keys alone would mean that nothing is flushed, as in Kafka; unless somebody says so, that is not meant
-    // here.
-    let says_durability = pairs.iter().any(|(key, _)| key == DURABILITY_KEY);
-    let default = (!says_durability).then(|| (DURABILITY_KEY.to_owned(), "1".to_owned()));
-    Ok(LogConfig::from_pairs(pairs.iter().cloned().chain(default))?)
+    let asked = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let is_asked = |key: &str| pairs.iter().any(|(asked, _)| asked == key);
+    let defaults = CREATE_DEFAULTS.into_iter().filter(|(key, _)| !is_asked(key));
+    Ok(LogConfig::from_pairs(asked.chain(defaults))?)
 }
 
 /// What differs from the library's defaults, under Kafka's names.

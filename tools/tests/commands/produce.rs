@@ -32,6 +32,20 @@ fn lines_come_out_as_they_went_in() {
 }
 
 #[test]
+fn a_line_of_a_mebibyte_comes_back_with_a_key_as_well() {
+    let data = Data::with_topic("lines", 1);
+    let long = vec![b'a'; 1 << 20];
+    let mut expected = Vec::new();
+    for (key, rest) in [(&b""[..], &b""[..]), (b"key:", b""), (b"", b"b"), (b"key:", b"b")] {
+        let line = [key, &long, rest].concat();
+        data.run_with(&["produce", "lines", "--key-separator", ":"], &line).assert_silent();
+        expected.extend_from_slice(&[&long[..], rest, b"\n"].concat());
+        // Not assert_eq: nobody reads megabytes in a message.
+        assert!(data.values("lines") == expected, "{} bytes", line.len());
+    }
+}
+
+#[test]
 fn a_file_is_read_like_the_standard_input() {
     let data = Data::with_topic("lines", 1);
     let file = data.path().with_file_name("lines.txt");

@@ -89,8 +89,23 @@ fn unless_somebody_says_otherwise_a_topic_is_synced() {
     let no_sync = ["topics", "create", "fast", "--partitions", "1", "--config", "flush.messages=9223372036854775807"];
     data.run(&no_sync).assert_silent();
     let described = data.json(&["topics", "describe", "--json"]);
-    assert_eq!(described[0]["configs"], json!({"flush.messages": "9223372036854775807"}));
-    assert_eq!(described[1]["configs"], json!({}));
+    let configs = |index: usize| described[index]["configs"].as_object().unwrap();
+    assert_eq!(configs(0)["flush.messages"], "9223372036854775807");
+    assert!(!configs(1).contains_key("flush.messages"));
+}
+
+#[test]
+fn unless_somebody_says_otherwise_a_topic_takes_batches_of_4_mib_and_shows_it() {
+    let data = Data::with_topic("orders", 1);
+    let kafkas = ["topics", "create", "plain", "--partitions", "1", "--config", "max.message.bytes=1048588"];
+    data.run(&kafkas).assert_silent();
+    let configs = || {
+        let described = data.json(&["topics", "describe", "--json"]);
+        (described[0]["configs"].clone(), described[1]["configs"].clone())
+    };
+    assert_eq!(configs(), (json!({"max.message.bytes": "4194304"}), json!({})));
+    data.run(&["topics", "alter", "orders", "--config", "max.message.bytes="]).assert_silent();
+    assert_eq!(configs(), (json!({}), json!({})));
 }
 
 #[test]
