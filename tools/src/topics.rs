@@ -3,6 +3,7 @@
 //! Listing and describing only look: they work on a folder that another process owns. Kafka's counterparts:
 //! `kafka-topics`, and `kafka-configs` for the configuration of topics.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -96,12 +97,12 @@ struct Alter {
     /// The topic.
     name: TopicName,
 
-    /// How many partitions it has from now on, in all; never less than before.
+    /// How many partitions it has from now on, in all; more than before.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
 
-    /// A configuration under Kafka's name; an empty value (segment.bytes=) sets it back to the default. May be given
-    /// several times.
+    /// A configuration under Kafka's name; an empty value (segment.bytes=) sets it back to the library's default, which
+    /// for max.message.bytes is 1048588. May be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = arguments::pair)]
     config: Vec<(String, String)>,
 }
@@ -197,9 +198,9 @@ impl Describe {
 impl Alter {
     fn run(&self, data: &Path) -> Result<(), Failure> {
         let cluster = arguments::open_existing(data)?;
-        // A value that cannot be is refused before partitions are added, which cannot be taken back.
-        LogConfig::from_pairs(self.config.iter().filter(|(_, value)| !value.is_empty()).cloned())?;
         if let Some(total) = self.partitions {
+            // What cannot be is refused before partitions are added, which cannot be taken back.
+            self.check_config()?;
             cluster.add_partitions(self.name.as_str(), total)?;
         }
         if !self.config.is_empty() {
@@ -207,6 +208,18 @@ impl Alter {
             cluster.alter_topic(self.name.as_str(), changes)?;
         }
         Ok(cluster.close()?)
+    }
+
+    /// Whether all keys have an effect, and all values are possible. The library is more lenient with one thing: it
+    /// sets back keys of Kafka that have none; that takes a command of its own.
+    fn check_config(&self) -> Result<(), Failure> {
+        let defaults: BTreeMap<_, _> = LogConfig::new().to_pairs().into_iter().collect();
+        let meant = self.config.iter().map(|(key, value)| {
+            let default = defaults.get(key.as_str()).filter(|_| value.is_empty());
+            (key, default.unwrap_or(value))
+        });
+        LogConfig::from_pairs(meant)?;
+        Ok(())
     }
 }
 

@@ -109,6 +109,24 @@ fn unless_somebody_says_otherwise_a_topic_takes_batches_of_4_mib_and_shows_it() 
 }
 
 #[test]
+fn an_alteration_that_is_refused_changes_nothing() {
+    let data = Data::with_topic("orders", 2);
+    let before = data.run(&["topics", "describe", "orders"]).stdout_of_success();
+    for (config, partitions) in [
+        ("segment.bytes=67108864", "1"),
+        ("segment.bytes=67108864", "2"),
+        ("segment.bytes=-1", "3"),
+        ("segment.byte=", "3"),
+        ("segment.byte=1", "3"),
+    ] {
+        let run = data.run(&["topics", "alter", "orders", "--config", config, "--partitions", partitions]);
+        assert_eq!(run.code, 1, "{config} {partitions}");
+        let after = data.run(&["topics", "describe", "orders"]).stdout_of_success();
+        assert!(after == before, "{config} {partitions}: {}", String::from_utf8_lossy(&after));
+    }
+}
+
+#[test]
 fn a_deleted_topic_is_gone_and_its_name_free() {
     let data = Data::with_topic("orders", 1);
     data.produce("orders", b"old\n");
