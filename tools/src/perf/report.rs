@@ -75,7 +75,7 @@ fn micros(latency: Duration) -> Cell<'static> {
     Cell::Decimal(latency.as_secs_f64() * 1e6)
 }
 
-fn durability_word(durability: Durability) -> &'static str {
+pub(super) fn durability_word(durability: Durability) -> &'static str {
     match durability {
         Durability::Synced => "synced",
         Durability::Os => "os",

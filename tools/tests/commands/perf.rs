@@ -93,6 +93,41 @@ fn consuming_reads_the_newest_topic_to_its_end() {
     let report = data.json(&["perf", "consume", "--json", "--records", "50"]).remove(0);
     assert_eq!(report["records"], 50);
     data.run(&["perf", "consume", "--record-size", "11"]).assert_error("--record-size 11");
+    let report = data.json(&["perf", "consume", "--json", "--durability", "synced"]).remove(0);
+    assert_eq!((&report["topic"], &report["durability"]), (&json!("perf-10-1"), &json!("synced")));
+    data.run(&["perf", "consume", "--record-size", "10", "--durability", "os"])
+        .assert_error("perf produce --records 1000000 --record-size 10 --durability os");
+}
+
+#[test]
+fn all_measurements_take_the_same_options() {
+    let data = Data::new();
+    let load = ["--records", "100", "--record-size", "10", "--batch-bytes", "1000", "--acks", "all"];
+    for test in ["produce", "consume", "latency"] {
+        let arguments = [&["perf", test][..], &load, &["--durability", "synced", "--threads", "1", "--json"]].concat();
+        let report = data.json(&arguments).remove(0);
+        assert_eq!((&report["test"], &report["records"]), (&json!(test), &json!(100)));
+    }
+}
+
+#[test]
+fn as_many_records_are_consumed_as_are_asked_for_or_none() {
+    let data = Data::new();
+    let produce = ["perf", "produce", "--records", "700", "--record-size", "10", "--threads", "3"];
+    data.run(&produce).stdout_of_success();
+    let consume = |records: &str, threads: &str| {
+        data.run(&["perf", "consume", "--json", "--records", records, "--threads", threads])
+    };
+    for threads in ["1", "2", "3", "9"] {
+        for records in ["1", "2", "699", "700"] {
+            let report: Value = serde_json::from_slice(&consume(records, threads).stdout_of_success()).unwrap();
+            assert_eq!(report["records"].to_string(), records, "{threads} threads");
+        }
+        consume("701", threads).assert_error(
+            "perf-10-1 has 700 records, not 701; run this first: \
+             logstead --data DIR perf produce --records 701 --record-size 10",
+        );
+    }
 }
 
 #[test]

@@ -58,6 +58,9 @@ fn wrong_usage_is_exit_code_2_and_touches_nothing() {
         &["perf", "produce", "--records", "10", "--record-size", "10", "--durability", "perhaps"],
         &["perf", "latency", "--records", "10", "--record-size", "10", "--acks", "most"],
         &["perf", "consume", "--threads", "0"],
+        &["perf", "consume", "--acks", "most"],
+        &["perf", "consume", "--durability", "perhaps"],
+        &["perf", "consume", "--batch-bytes", "-1"],
     ];
     for arguments in cases {
         let run = data.run(arguments);
