@@ -1,11 +1,18 @@
-//! `logstead produce --print-acks`, killed again and again: what it printed is there.
+//! `logstead produce --print-acks`, killed again and again: what it printed is there, and what a follower saw stays.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
-use crate::support::Data;
+use serde_json::Value;
+
+use crate::support::{Data, Running};
 
 const ROUNDS: u64 = 30;
+const FOLLOWED_ROUNDS: u64 = 8;
+/// A follower that shows nothing for so long never will.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A fixed series of numbers that look random.
 struct Series(u64);
@@ -38,6 +45,76 @@ fn what_was_acknowledged_survives_any_number_of_kills() {
     assert_eq!((sound.code, sound.stderr.as_str()), (0, ""), "{}", String::from_utf8_lossy(&sound.stdout));
     data.produce("lines", b"the end\n");
     assert!(data.values("lines").ends_with(b"\nthe end\n"));
+}
+
+#[test]
+fn no_record_that_a_follower_saw_disappears_with_the_writer() {
+    for flush_messages in ["1", "9223372036854775807"] {
+        let data = Data::new();
+        let config = format!("flush.messages={flush_messages}");
+        data.run(&["topics", "create", "lines", "--partitions", "1", "--config", &config]).assert_silent();
+        let mut follower = Follower::of(&data);
+        let mut series = Series(0x2545_f491_4f6c_dd1d);
+        let mut acknowledged = Vec::new();
+        for round in 0..FOLLOWED_ROUNDS {
+            let kill_after = if round % 4 == 0 { series.below(3) } else { series.below(2000) };
+            let printed = produce_and_kill(&data, round, kill_after);
+            acknowledged.extend(printed.into_iter().zip(0..).map(|(offset, number)| (offset, line_of(round, number))));
+            // In other rounds the next writer comes while the follower has not seen all yet.
+            if round % 2 == 0 {
+                follower.read_until(|seen| acknowledged.last().is_none_or(|(last, _)| seen.len() > *last));
+            }
+        }
+        data.produce("lines", b"the end\n");
+        follower.read_until(|seen| seen.last().is_some_and(|line| line.contains("the end")));
+        let log = data.run(&["consume", "lines", "--format", "json"]).stdout_of_success();
+        assert!(follower.seen.concat().as_bytes() == log, "flush.messages={flush_messages}");
+        let values = values_in_order(&follower.seen);
+        for (offset, line) in &acknowledged {
+            assert_eq!(values.get(*offset), Some(line), "offset {offset}, flush.messages={flush_messages}");
+        }
+        assert!(acknowledged.len() > 1000, "{}", acknowledged.len());
+    }
+}
+
+/// A running `consume --follow`, whose output is read as it comes, so that it never waits for this test.
+struct Follower {
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    _running: Running,
+}
+
+impl Follower {
+    fn of(data: &Data) -> Follower {
+        let mut running = data.start(&["consume", "lines", "--follow", "--from-beginning", "--format", "json"]);
+        let mut stdout = running.take_stdout();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            while stdout.read_line(&mut line).is_ok_and(|length| length > 0) {
+                if sender.send(std::mem::take(&mut line)).is_err() {
+                    break;
+                }
+            }
+        });
+        Follower { lines, seen: Vec::new(), _running: running }
+    }
+
+    fn read_until(&mut self, is_enough: impl Fn(&[String]) -> bool) {
+        while !is_enough(&self.seen) {
+            self.seen.push(self.lines.recv_timeout(PATIENCE).unwrap());
+        }
+    }
+}
+
+/// The values of printed records, whose offsets must have no gap and come once and in order.
+fn values_in_order(lines: &[String]) -> Vec<String> {
+    let values = lines.iter().zip(0_u64..).map(|(line, offset)| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["offset"], offset);
+        record["value"].as_str().unwrap().to_owned()
+    });
+    values.collect()
 }
 
 fn line_of(round: u64, number: u64) -> String {

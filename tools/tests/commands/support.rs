@@ -25,7 +25,7 @@ pub(crate) struct Run {
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
+    stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Data {
@@ -62,7 +62,7 @@ impl Data {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().map(BufReader::new);
         Running { child, stdin, stdout }
     }
 
@@ -115,10 +115,15 @@ impl Running {
         self.stdin.take().unwrap()
     }
 
+    /// Its output, for another thread to read.
+    pub(crate) fn take_stdout(&mut self) -> BufReader<ChildStdout> {
+        self.stdout.take().unwrap()
+    }
+
     /// The next line of its output; waits for it. Without newline at the end only when the output ends there.
     pub(crate) fn read_line(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
         line
     }
 
@@ -131,23 +136,15 @@ impl Running {
     pub(crate) fn finish(mut self) -> i32 {
         drop(self.stdin.take());
         let mut rest = Vec::new();
-        self.stdout.read_to_end(&mut rest).unwrap();
+        self.take_stdout().read_to_end(&mut rest).unwrap();
         self.child.wait().unwrap().code().unwrap()
     }
 
     /// Reads no more of its output, and waits for its end.
     pub(crate) fn finish_unread(mut self) -> i32 {
         drop(self.stdin.take());
-        let (mut child, stdout) = self.into_parts();
-        drop(stdout);
-        child.wait().unwrap().code().unwrap()
-    }
-
-    fn into_parts(mut self) -> (Child, BufReader<ChildStdout>) {
-        let mut nothing = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
-        let empty = BufReader::new(nothing.stdout.take().unwrap());
-        let child = std::mem::replace(&mut self.child, nothing);
-        (child, std::mem::replace(&mut self.stdout, empty))
+        drop(self.stdout.take());
+        self.child.wait().unwrap().code().unwrap()
     }
 }
 
