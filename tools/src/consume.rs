@@ -3,6 +3,7 @@
 //! It only looks: it works on a folder that another process owns. Kafka's counterpart: `kafka-console-consumer`.
 
 mod format;
+mod growth;
 mod place;
 
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use logstead::cluster::{Cluster, ReadOnlyCluster};
+use logstead::cluster::{Cluster, ReadOnlyCluster, Topic};
 use logstead::consumer::{Consumer, ConsumerRecords};
 use logstead::types::TopicName;
 
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::until_end::UntilEnd;
 use format::Format;
+use growth::Growth;
 use place::Place;
 
 /// How long one wait for new records lasts; they end it as soon as they come.
@@ -57,7 +59,8 @@ pub(crate) struct Consume {
     #[arg(long, value_name = "N")]
     max_records: Option<u64>,
 
-    /// Wait for more at the end of the log.
+    /// Wait for more at the end of the log. Without --partition, partitions that the topic gets meanwhile are read too,
+    /// from their beginning.
     #[arg(long)]
     follow: bool,
 
@@ -73,6 +76,8 @@ struct Reader {
     consumer: Consumer,
     /// `None` when there is no end.
     until_end: Option<UntilEnd>,
+    /// `None` when only the partitions that were there at the start are read.
+    growth: Option<Growth>,
     records_left: u64,
     format: Format,
     progress: Progress,
@@ -85,12 +90,14 @@ impl Consume {
     /// What the library refuses, or `out`.
     pub(crate) fn run(&self, data: &Path, out: &mut dyn Write) -> Result<(), Failure> {
         let cluster = Cluster::open_read_only(data)?;
-        let mut consumer = self.consumer(&cluster)?;
+        let topic = cluster.topic(self.topic.as_str())?;
+        let mut consumer = self.consumer(&cluster, &topic)?;
         let until_end = UntilEnd::of(&consumer)?;
         self.place.seek(&mut consumer, &until_end, self.follow)?;
         let mut reader = Reader {
             consumer,
             until_end: (!self.follow).then_some(until_end),
+            growth: (self.follow && self.partition.is_none()).then(|| Growth::of(cluster, topic)),
             records_left: self.max_records.unwrap_or(u64::MAX),
             format: self.format,
             progress: Progress::beside_output("read", None),
@@ -103,11 +110,11 @@ impl Consume {
     }
 
     /// A consumer of the partitions asked for, all at their beginning.
-    fn consumer(&self, cluster: &ReadOnlyCluster) -> Result<Consumer, Failure> {
+    fn consumer(&self, cluster: &ReadOnlyCluster, topic: &Topic) -> Result<Consumer, Failure> {
         let builder = cluster.consumer();
         let builder = match self.partition {
-            Some(partition) => builder.assign([(self.topic.as_str(), partition)]),
-            None => builder.topic(self.topic.as_str()),
+            Some(partition) => builder.assign([(topic.name(), partition)]),
+            None => builder.assign(topic.partitions()),
         };
         Ok(builder.build()?)
     }
@@ -125,6 +132,9 @@ impl Reader {
 
     /// The next records. What was printed reaches its reader before there is anything to wait for.
     fn poll(&mut self, out: &mut dyn Write) -> Result<ConsumerRecords, Failure> {
+        if let Some(growth) = &mut self.growth {
+            growth.look(&mut self.consumer)?;
+        }
         let records = self.consumer.poll(Duration::ZERO)?;
         if !records.is_empty() {
             return Ok(records);

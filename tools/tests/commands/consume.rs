@@ -149,6 +149,45 @@ fn following_without_a_place_begins_at_the_end() {
 }
 
 #[test]
+fn following_a_topic_takes_in_the_partitions_that_it_gets() {
+    let data = Data::with_topic("lines", 1);
+    data.produce("lines", b"first\nlast\n");
+    let mut from_last = data.start(&["consume", "lines", "--follow", "--last", "1", "--max-records", "4"]);
+    let mut from_beginning = data.start(&["consume", "lines", "--follow", "--from-beginning", "--format", "json"]);
+    assert_eq!(from_last.read_line(), "last\n");
+    assert!(from_beginning.read_line().contains(r#""value":"first""#));
+    assert!(from_beginning.read_line().contains(r#""value":"last""#));
+    for partition in ["1", "2", "3"] {
+        let total = partition.parse::<u32>().unwrap() + 1;
+        data.run(&["topics", "alter", "lines", "--partitions", &total.to_string()]).assert_silent();
+        let line = format!("in partition {partition}\n");
+        data.run_with(&["produce", "lines", "--partition", partition], line.as_bytes()).assert_silent();
+        let seen: serde_json::Value = serde_json::from_str(&from_beginning.read_line()).unwrap();
+        assert_eq!(seen["partition"].to_string(), partition);
+        assert_eq!(seen["offset"], 0);
+        assert_eq!(seen["value"].as_str(), line.strip_suffix('\n'));
+        assert_eq!(from_last.read_line(), line);
+    }
+    assert_eq!(from_last.finish(), 0);
+}
+
+#[test]
+fn following_ends_with_an_error_when_the_topic_is_deleted() {
+    for is_made_again in [false, true] {
+        let data = Data::with_topic("lines", 1);
+        data.produce("lines", b"before\n");
+        let mut follower = data.start(&["consume", "lines", "--follow", "--from-beginning"]);
+        assert_eq!(follower.read_line(), "before\n");
+        data.run(&["topics", "delete", "lines"]).assert_silent();
+        if is_made_again {
+            data.run(&["topics", "create", "lines", "--partitions", "1"]).assert_silent();
+        }
+        assert_eq!(follower.read_line(), "");
+        assert_eq!(follower.finish(), 1);
+    }
+}
+
+#[test]
 fn whoever_stops_reading_ends_the_command_without_an_error() {
     let data = Data::with_topic("lines", 1);
     let lines: String = (0..50_000).map(|number| format!("line {number}\n")).collect();
