@@ -12,7 +12,6 @@ mod consume;
 mod crash;
 mod perf;
 mod produce;
-mod review;
 mod support;
 mod topics;
 mod usage;
