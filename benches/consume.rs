@@ -20,7 +20,7 @@ mod decode;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::{BenchResult, Label, Options, Sample, Scratch, Values, print_heading, run_row, timed};
@@ -28,11 +28,7 @@ use decode::{batch_at, check, each_value, touch};
 use logstead::cluster::Cluster;
 use logstead::config::{Durability, LogConfig, ReadMode, TopicConfig};
 use logstead::consumer::{Consumer, OffsetSpec, PollLimits};
-use logstead::log::{LogDirectory, SegmentFile};
-use logstead::record::{BatchBuilder, BatchOptions};
 use logstead::storage::{FrozenBytes, OpenMode, OsStorage, Storage};
-use logstead::time::{Clock, SystemClock};
-use logstead::types::{LeaderEpoch, TopicPartition};
 
 const TOPIC: &str = "bench";
 /// Bytes of one read of the floor.
@@ -43,15 +39,19 @@ fn main() -> BenchResult<()> {
     print_heading("consume", "records of one partition in the page cache; latencies are of one poll", &options);
     for record_bytes in [100, 1024] {
         for kib in [16, 64] {
-            let data = Data::write(&options, record_bytes, kib << 10)?;
             for (mode, name) in [(ReadMode::Positioned, "positioned"), (ReadMode::Mapped, "mapped")] {
-                let mut subject = Subject::open(&data, mode)?;
-                for records in [500, 10_000] {
-                    let label = Label { mode: name, record_bytes, batch: format!("{kib}K/{records}"), threads: 1 };
+                let labels = [500, 10_000].map(|records| {
+                    (records, Label { mode: name, record_bytes, batch: format!("{kib}K/{records}"), threads: 1 })
+                });
+                if !labels.iter().any(|(_, label)| options.wants(label)) {
+                    continue;
+                }
+                let mut subject = Subject::write(&options, mode, record_bytes, kib << 10)?;
+                for (records, label) in labels {
                     let limits = PollLimits { records, bytes: usize::MAX };
-                    let Subject { consumer, segments, .. } = &mut subject;
-                    let floor = || floor_scan(segments, mode, data.records);
-                    run_row(&options, &label, || scan(consumer, limits, data.records), floor)?;
+                    let Subject { consumer, segments, records, .. } = &mut subject;
+                    let floor = || floor_scan(segments, mode, *records);
+                    run_row(&options, &label, || scan(consumer, limits, *records), floor)?;
                 }
             }
         }
@@ -59,54 +59,14 @@ fn main() -> BenchResult<()> {
     Ok(())
 }
 
-/// A data folder with one partition in a few segments.
-struct Data {
-    scratch: Scratch,
-    records: usize,
-    segments: Vec<PathBuf>,
-}
-
-impl Data {
-    /// All but the newest segment can be mapped, and the newest is a small part of the whole.
-    const SEGMENT_BYTES: u64 = 16 << 20;
-
-    fn write(options: &Options, record_bytes: usize, batch_bytes: usize) -> BenchResult<Data> {
-        let scratch = Scratch::new(options, "consume")?;
-        let (clock, mut values) = (SystemClock::new(), Values::new(record_bytes));
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        let count = batch_bytes / (record_bytes + 10);
-        let batches = options.amount((128 << 20) / batch_bytes);
-        let directory = LogDirectory::options().seed(1).open(scratch.path().join("data"))?;
-        let config = Data::config(ReadMode::Positioned);
-        let log = directory.open_log(&TopicPartition::new(TOPIC, 0)?, None, config, clock.now())?;
-        log.begin_epoch(LeaderEpoch::ZERO)?;
-        for _ in 0..batches {
-            let now = clock.now();
-            for _ in 0..count {
-                builder.append(Some(now.wall), None, Some(values.next()), &[])?;
-            }
-            let mut batch = builder.build()?;
-            log.append_as_leader(&mut batch, now)?;
-            builder.reuse(batch.into_buffer());
-        }
-        let segments = log.segments().iter().map(|segment| segment.path(SegmentFile::Log)).collect();
-        directory.close()?;
-        // The topic that adopts the partition brings an id of its own.
-        fs::remove_file(scratch.path().join("data").join(format!("{TOPIC}-0/partition.metadata")))?;
-        Ok(Data { records: batches * count, scratch, segments })
-    }
-
-    fn config(mode: ReadMode) -> LogConfig {
-        LogConfig::new().durability(Durability::Os).read_mode(mode).segment_bytes(Data::SEGMENT_BYTES)
-    }
-}
-
-/// A consumer in one read mode, and what the floor has of the same records.
+/// A consumer of one partition in a few segments, and what the floor has of the same records.
 struct Subject {
     consumer: Consumer,
     segments: Vec<FloorSegment>,
-    cluster: Option<Cluster>,
-    metadata: PathBuf,
+    records: usize,
+    // The cluster before its folder.
+    _cluster: Cluster,
+    _scratch: Scratch,
 }
 
 /// A segment's file as the floor reads it.
@@ -117,26 +77,40 @@ struct FloorSegment {
 }
 
 impl Subject {
-    fn open(data: &Data, mode: ReadMode) -> BenchResult<Subject> {
-        let folder = data.scratch.path().join("data");
+    /// All but the newest segment can be mapped, and the newest is a small part of the whole.
+    const SEGMENT_BYTES: u64 = 16 << 20;
+
+    fn write(options: &Options, mode: ReadMode, record_bytes: usize, batch_bytes: usize) -> BenchResult<Subject> {
+        let scratch = Scratch::new(options, "consume")?;
+        let folder = scratch.path().join("data");
         let cluster = Cluster::open(&folder)?;
-        cluster.create_topic(TOPIC, TopicConfig::new().log(Data::config(mode)))?;
-        let consumer = cluster.consumer().topic(TOPIC).build()?;
-        let mut segments = Vec::new();
-        for path in &data.segments {
-            let map = OsStorage::new().open(path, OpenMode::Read)?.freeze()?;
-            segments.push(FloorSegment { file: File::open(path)?, len: map.len(), map });
+        let config = LogConfig::new().durability(Durability::Os).read_mode(mode).segment_bytes(Subject::SEGMENT_BYTES);
+        cluster.create_topic(TOPIC, TopicConfig::new().log(config))?;
+        let records = options.amount((128 << 20) / batch_bytes) * (batch_bytes / (record_bytes + 10));
+        let producer = cluster.producer().batch_bytes(batch_bytes as u64).linger(Duration::from_secs(60)).build()?;
+        let (topic, mut values) = (producer.topic(TOPIC)?, Values::new(record_bytes));
+        for _ in 0..records {
+            topic.push((), values.next())?;
         }
-        let metadata = folder.join(format!("{TOPIC}-0/partition.metadata"));
-        Ok(Subject { consumer, segments, cluster: Some(cluster), metadata })
+        producer.flush()?;
+        let segments = FloorSegment::all_of(&folder.join(format!("{TOPIC}-0")))?;
+        let consumer = cluster.consumer().topic(TOPIC).build()?;
+        Ok(Subject { consumer, segments, records, _cluster: cluster, _scratch: scratch })
     }
 }
 
-impl Drop for Subject {
-    fn drop(&mut self) {
-        drop(self.cluster.take());
-        // The next subject's topic has another id. Where the file cannot be removed, its open fails and tells.
-        let _ = fs::remove_file(&self.metadata);
+impl FloorSegment {
+    /// Those of a partition's folder, oldest first.
+    fn all_of(folder: &Path) -> BenchResult<Vec<FloorSegment>> {
+        let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        paths.sort();
+        let open = |path: &PathBuf| {
+            let map = OsStorage::new().open(path, OpenMode::Read)?.freeze()?;
+            Ok(FloorSegment { file: File::open(path)?, len: map.len(), map })
+        };
+        paths.iter().map(open).collect()
     }
 }
 

@@ -204,13 +204,13 @@ impl Values {
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// The value that this many thousandths of the sorted latencies do not exceed, in microseconds.
-fn percentile(sorted: &[u64], thousandths: usize) -> String {
+pub(crate) fn percentile(sorted: &[u64], thousandths: usize) -> String {
     let rank = (sorted.len() * thousandths).div_ceil(1000).saturating_sub(1);
     sorted.get(rank).map_or_else(|| "-".to_owned(), |nanos| format!("{:.1}", *nanos as f64 / 1000.0))
 }
