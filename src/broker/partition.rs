@@ -243,9 +243,11 @@ impl HostedPartition {
             parked.done.complete(Err(error));
             return;
         }
-        // A sync may have committed the batch between the append and here, or failed.
+        // A sync may have committed the batch between the append and here, and has told the readers; or it has failed.
         if let Some(log) = self.log.get() {
-            self.on_committed(log.high_watermark());
+            let high_watermark = log.high_watermark();
+            let released = self.purgatory.lock().complete_produces_up_to(high_watermark);
+            released.resolve(&Ok(()));
             if let Err(error) = log.check_online() {
                 self.check_failed(&error);
             }

@@ -119,8 +119,14 @@ impl Purgatory {
 
     /// The high watermark is at `offset` now: the producers up to there are due, and every consumer.
     pub(crate) fn complete_up_to(&mut self, offset: Offset) -> Released {
+        Released { fetches: std::mem::take(&mut self.fetches), ..self.complete_produces_up_to(offset) }
+    }
+
+    /// The high watermark is at `offset`, which consumers know or are told by whoever moved it: the producers up to there are
+    /// due.
+    pub(crate) fn complete_produces_up_to(&mut self, offset: Offset) -> Released {
         let due = self.produces.partition_point(|parked| parked.upto <= offset);
-        Released { produces: self.produces.drain(..due).collect(), fetches: std::mem::take(&mut self.fetches) }
+        Released { produces: self.produces.drain(..due).collect(), fetches: Vec::new() }
     }
 
     /// Something was appended that is not committed yet: every consumer is due, to see to its sync.

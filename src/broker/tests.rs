@@ -143,6 +143,18 @@ fn a_reader_that_has_seen_everything_is_told_of_more() {
 }
 
 #[test]
+fn a_reader_is_not_woken_by_what_its_producer_has_yet_to_sync() {
+    let world = world();
+    let partition = world.partition(Durability::Synced);
+    let signal = Arc::new(Signal::new());
+    partition.park(&signal, Offset::ZERO, ReadIsolation::HighWatermark).unwrap();
+    let waiting = world.produce(&partition, Acks::All, None);
+    assert!(!signal.take() && waiting.try_get().is_none());
+    world.poll();
+    assert!(signal.take() && waiting.try_get().is_some());
+}
+
+#[test]
 fn a_partition_that_is_given_up_answers_everybody() {
     let world = world();
     let partition = world.partition(Durability::Synced);
