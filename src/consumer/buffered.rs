@@ -156,6 +156,14 @@ impl Buffered {
         }
         let mut records = Records::resume(&open.header, self.held.bytes(start, open.end), open.remaining);
         let mut taken = 0;
+        if size <= budget.bytes
+            && let Some(all_but_one) = u32::try_from(budget.records).ok().and_then(|count| count.checked_sub(1))
+        {
+            // Only their number counts, and they are more: the last one that fits is to be found, and its offset.
+            records.skip_records(all_but_one);
+            taken = all_but_one;
+            budget.spend(all_but_one as usize, open.end - start - records.rest().len());
+        }
         while taken < open.remaining {
             let mut ahead = records.clone();
             let Some(offset) = ahead.skip_record() else {

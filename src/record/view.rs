@@ -127,6 +127,16 @@ impl<'a> Records<'a> {
         self.rest
     }
 
+    /// Steps over so many records by their lengths; nothing else of them is decoded.
+    pub(crate) fn skip_records(&mut self, count: u32) {
+        for _ in 0..count.min(self.remaining) {
+            // The structural pass has parsed these very bytes.
+            let Ok((_, rest)) = split_record(self.rest) else { return };
+            self.rest = rest;
+            self.remaining -= 1;
+        }
+    }
+
     /// Steps over one record and returns its offset; the rest of it is not decoded.
     pub(crate) fn skip_record(&mut self) -> Option<Offset> {
         self.remaining = self.remaining.checked_sub(1)?;
@@ -578,6 +588,10 @@ mod tests {
         assert_eq!(resumed.next().unwrap().offset(), Offset::from(7));
         assert_eq!(resumed.skip_record(), Some(Offset::from(8)));
         assert_eq!((resumed.skip_record(), resumed.rest()), (None, &[][..]));
+        let mut skipped = view.records();
+        skipped.skip_records(2);
+        let left: Vec<_> = skipped.map(|record| record.offset()).collect();
+        assert_eq!(left, view.records().skip(2).map(|record| record.offset()).collect::<Vec<_>>());
     }
 
     proptest! {
