@@ -89,10 +89,12 @@ impl Subject {
         let records = options.amount((128 << 20) / batch_bytes) * (batch_bytes / (record_bytes + 10));
         let producer = cluster.producer().batch_bytes(batch_bytes as u64).linger(Duration::from_secs(60)).build()?;
         let (topic, mut values) = (producer.topic(TOPIC)?, Values::new(record_bytes));
-        for _ in 0..records {
+        for _ in 1..records {
             topic.push((), values.next())?;
         }
-        producer.flush()?;
+        // A sync: only what is rolled and durable is mapped.
+        cluster.alter_topic(TOPIC, [("flush.messages", Some("1"))])?;
+        topic.send((), values.next())?.wait()?;
         let segments = FloorSegment::all_of(&folder.join(format!("{TOPIC}-0")))?;
         let consumer = cluster.consumer().topic(TOPIC).build()?;
         Ok(Subject { consumer, segments, records, _cluster: cluster, _scratch: scratch })
