@@ -1,6 +1,5 @@
 //! [D] How a producer is made.
 
-use std::collections::BinaryHeap;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -13,6 +12,7 @@ use crate::producer::Producer;
 use crate::producer::memory::{BufferPool, Memory};
 use crate::producer::partitioner::{Choice, Keyless, Partitioner};
 use crate::producer::shared::{Counters, Failures, Metadata, Shared};
+use crate::producer::timer::LaneTimer;
 use crate::rng::Rng;
 use crate::sync::{Rank, RankedMutex};
 
@@ -122,7 +122,7 @@ impl ProducerBuilder {
             metrics: Counters::default(),
             rng: RankedMutex::new(Rank::ProducerBuffer, self.seed.map_or_else(Rng::from_entropy, Rng::from_seed)),
             metadata: RankedMutex::new(Rank::ClientMetadata, Metadata::default()),
-            timer: RankedMutex::new(Rank::ProducerBuffer, BinaryHeap::new()),
+            timer: RankedMutex::new(Rank::ProducerBuffer, LaneTimer::default()),
             is_room_wanted: AtomicBool::new(false),
         });
         let client: Weak<dyn TimedClient> = Weak::<Shared>::clone(&shared.this);

@@ -15,7 +15,7 @@ use crate::producer::record::Fields;
 use crate::producer::shared::Shared;
 use crate::record::{BatchBuilder, BatchOptions};
 use crate::sync::{Condition, Rank, RankedMutex};
-use crate::time::{Instant, Now};
+use crate::time::Now;
 use crate::types::{Timestamp, TopicPartition};
 
 /// Settled batches whose outcome a ticket can still ask for.
@@ -28,6 +28,8 @@ const OVERHEAD_MAX: usize = 40;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
+    /// Its place among the lanes of its producer.
+    pub(super) number: u64,
     pub(super) partition: Arc<HostedPartition>,
     /// The size that a batch of more than one record does not exceed.
     limit: usize,
@@ -57,8 +59,6 @@ pub(super) struct LaneState {
     newest: u64,
     /// Bytes of records without a key since the producer turned to this partition.
     sticky_bytes: usize,
-    /// Whether the timer knows the lane.
-    pub(super) is_timed: bool,
     is_closed: bool,
 }
 
@@ -99,10 +99,10 @@ pub(super) struct Append<'a> {
 }
 
 impl Lane {
-    pub(super) fn new(shared: Arc<Shared>, partition: Arc<HostedPartition>, limit: usize) -> Arc<Lane> {
+    pub(super) fn new(shared: Arc<Shared>, number: u64, partition: Arc<HostedPartition>, limit: usize) -> Arc<Lane> {
         let state = RankedMutex::new(Rank::ProducerLane, LaneState::default());
         let is_immediate = shared.linger.is_zero();
-        Arc::new(Lane { shared, partition, limit, is_immediate, state, moved: Condition::new() })
+        Arc::new(Lane { shared, number, partition, limit, is_immediate, state, moved: Condition::new() })
     }
 
     pub(super) fn is_immediate(&self) -> bool {
@@ -246,9 +246,8 @@ impl Lane {
         let mut pending = Pending::new(Arc::clone(self), state.newest, now, reservation);
         let receipt = R::take(&mut pending, index, timestamp);
         state.open = Some(OpenBatch { pending, builder });
-        let is_timed = std::mem::replace(&mut state.is_timed, !self.is_immediate);
         drop(state);
-        if !is_timed && !self.is_immediate {
+        if !self.is_immediate {
             self.shared.call_lane_at(self, now.mono.after(self.shared.linger));
         }
         Ok(Attempt::Done(receipt))
@@ -262,9 +261,7 @@ impl Lane {
             if due.is_some_and(|due| due <= now.mono) {
                 state.requested = state.newest;
             }
-            let next: Option<Instant> = due.filter(|due| *due > now.mono);
-            state.is_timed = next.is_some();
-            next
+            due.filter(|due| *due > now.mono)
         };
         if let Some(due) = due {
             self.shared.call_lane_at(self, due);

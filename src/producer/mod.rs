@@ -53,6 +53,7 @@ mod memory;
 mod partitioner;
 mod record;
 mod shared;
+mod timer;
 mod topic;
 
 use std::future::{Future, poll_fn};

@@ -5,8 +5,7 @@
 //! could wake it. Lock ranks: `ClientMetadata`, `ProducerBuffer`. Kafka's counterparts: `KafkaProducer`, `Sender`,
 //! `RecordAccumulator`.
 
-use std::cmp::{Ordering as Order, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -19,11 +18,15 @@ use crate::producer::batch::Batch;
 use crate::producer::lane::Lane;
 use crate::producer::memory::{BufferPool, Memory, Reservation};
 use crate::producer::partitioner::Choice;
+use crate::producer::timer::LaneTimer;
 use crate::producer::topic::Topic;
 use crate::rng::Rng;
 use crate::sync::{Rank, RankedMutex};
 use crate::time::{Instant, Now};
 use crate::types::TopicName;
+
+/// The shortest time after which work is tried again that panicked.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub(super) struct Shared {
     pub(super) metrics: Counters,
     pub(super) rng: RankedMutex<Rng>,
     pub(super) metadata: RankedMutex<Metadata>,
-    pub(super) timer: RankedMutex<BinaryHeap<Reverse<TimedLane>>>,
+    pub(super) timer: RankedMutex<LaneTimer>,
     /// Somebody waits for memory who may not block.
     pub(super) is_room_wanted: AtomicBool,
 }
@@ -55,34 +58,9 @@ pub(super) struct Metadata {
     pub(super) topics: BTreeMap<TopicName, Arc<Topic>>,
     /// Every lane that was ever made.
     pub(super) lanes: Vec<Arc<Lane>>,
+    /// How many were made.
+    pub(super) lanes_made: u64,
     pub(super) is_closed: bool,
-}
-
-/// A lane that the timer is to look at.
-#[derive(Debug)]
-pub(super) struct TimedLane {
-    at: Instant,
-    lane: Arc<Lane>,
-}
-
-impl PartialEq for TimedLane {
-    fn eq(&self, other: &TimedLane) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for TimedLane {}
-
-impl PartialOrd for TimedLane {
-    fn partial_cmp(&self, other: &TimedLane) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for TimedLane {
-    fn cmp(&self, other: &TimedLane) -> Order {
-        self.at.cmp(&other.at)
-    }
 }
 
 /// Failed records that nobody holds a delivery of, since they were told the last time.
@@ -164,12 +142,7 @@ impl Shared {
 
     /// Has the timer look at the lane.
     pub(super) fn call_lane_at(&self, lane: &Arc<Lane>, at: Instant) {
-        let is_earliest = {
-            let mut timer = self.timer.lock();
-            let is_earliest = timer.peek().is_none_or(|Reverse(earliest)| at < earliest.at);
-            timer.push(Reverse(TimedLane { at, lane: Arc::clone(lane) }));
-            is_earliest
-        };
+        let is_earliest = self.timer.lock().arm(lane, at);
         if is_earliest {
             self.call_at(at);
         }
@@ -216,6 +189,16 @@ impl Shared {
         match in_flight.min_by_key(|((opened, _), _)| *opened) {
             Some(((_, end), lane)) => lane.partition.sync_to(end).is_ok(),
             None => false,
+        }
+    }
+
+    /// Appends everything there is, and has it synced.
+    fn start_making_room(&self, now: Now) {
+        for lane in self.lanes() {
+            lane.drain_all(now, SyncBy::Background);
+            if lane.oldest_in_flight().is_some() {
+                lane.partition.sync_in_background();
+            }
         }
     }
 
@@ -286,12 +269,12 @@ impl Shared {
     pub(super) fn forget(&self) {
         loop {
             // The lanes are closed, so that there is less to append with each round.
-            let timed = std::mem::take(&mut *self.timer.lock());
+            let timed = self.timer.lock().take_all();
             if timed.is_empty() {
                 break;
             }
             let now = self.now();
-            for Reverse(TimedLane { lane, .. }) in timed {
+            for lane in timed {
                 lane.drain_all(now, SyncBy::Background);
             }
         }
@@ -304,29 +287,57 @@ impl Shared {
 impl TimedClient for Shared {
     fn step(&self, now: Now) -> Option<Instant> {
         if self.is_room_wanted.swap(false, Ordering::AcqRel) {
-            for lane in self.lanes() {
-                lane.drain_all(now, SyncBy::Background);
-                if lane.oldest_in_flight().is_some() {
-                    lane.partition.sync_in_background();
-                }
-            }
+            let _unfinished = Unfinished { shared: self, work: Work::Room, now: now.mono };
+            self.start_making_room(now);
         }
         loop {
-            let due = {
+            let (due, next) = {
                 let mut timer = self.timer.lock();
-                match timer.peek() {
-                    Some(Reverse(next)) if next.at > now.mono => return Some(next.at),
-                    Some(_) => timer.pop(),
-                    None => return None,
-                }
+                (timer.take_due(now.mono), timer.earliest())
             };
-            if let Some(Reverse(TimedLane { lane, .. })) = due {
-                lane.on_timer(now);
-            }
+            let Some(lane) = due else { return next };
+            let _unfinished = Unfinished { shared: self, work: Work::Lane(&lane), now: now.mono };
+            lane.on_timer(now);
         }
     }
 
     fn close(&self, _now: Now) {
         self.shut();
+    }
+}
+
+/// Work of the timer that may be cut short: a waker is user code, and may panic. What is left is done by a later call.
+pub(super) struct Unfinished<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) work: Work<'a>,
+    pub(super) now: Instant,
+}
+
+pub(super) enum Work<'a> {
+    Room,
+    Lane(&'a Arc<Lane>),
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // Later, so that who panics each time does not keep the others from their turn.
+        let later = self.now.after(self.shared.linger.max(RETRY_AFTER_MIN));
+        match self.work {
+            Work::Room => {
+                self.shared.is_room_wanted.store(true, Ordering::Release);
+                self.shared.call_at(later);
+            }
+            Work::Lane(lane) => {
+                self.shared.timer.lock().arm(lane, later);
+            }
+        }
+        // Nobody learns from `step` when the next lane is due.
+        let next = self.shared.timer.lock().earliest();
+        if let Some(next) = next {
+            self.shared.call_at(next);
+        }
     }
 }
