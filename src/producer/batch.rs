@@ -3,6 +3,7 @@
 //! Invariants:
 //! - The outcome is told exactly once, after the memory was given back and the failure counted; a batch that is dropped
 //!   without one tells [`Error::Closed`].
+//! - Until it is told the lane can find the batch; wakers of those who wait for memory are called after that.
 //! - A failed record is either told to whoever holds its delivery, or counted for `flush` and `close`: never both, never
 //!   neither. A delivery that was dropped unread counts as not held.
 //!
@@ -89,7 +90,6 @@ impl Pending {
 
     fn tell(&mut self, outcome: Result<Appended>) {
         let Some(completion) = self.completion.take() else { return };
-        drop(self.reservation.take());
         let shared = &self.batch.lane.shared;
         if outcome.is_err() {
             shared.metrics.on_failed(self.records);
@@ -110,8 +110,12 @@ impl Pending {
             }
             Ok(appended) => Ok(appended),
         };
-        self.batch.lane.remember(self.batch.number, outcome.clone());
+        let lane = &self.batch.lane;
+        lane.remember(self.batch.number, outcome.clone());
+        let freed = self.reservation.take().map(Reservation::release);
         completion.complete(outcome);
+        lane.forget_settling(self.batch.number);
+        drop(freed);
     }
 }
 

@@ -197,7 +197,9 @@ impl Lane {
         let settled = {
             let mut state = self.state.lock();
             let at = state.in_flight.iter().position(|in_flight| in_flight.pending.batch.number == number);
-            at.and_then(|at| state.in_flight.remove(at))
+            let settled = at.and_then(|at| state.in_flight.remove(at));
+            state.settling.extend(settled.iter().map(|in_flight| Arc::clone(&in_flight.pending.batch)));
+            settled
         };
         let Some(InFlight { pending, acknowledged, .. }) = settled else { return };
         pending.resolve(acknowledged.try_get().unwrap_or(Err(Error::Closed)));
@@ -222,7 +224,11 @@ impl Lane {
             let mut state = self.state.lock();
             let mut unwritten = std::mem::take(&mut state.sealed);
             unwritten.extend(state.open.take().map(OpenBatch::seal));
-            (unwritten, std::mem::take(&mut state.in_flight))
+            let in_flight = std::mem::take(&mut state.in_flight);
+            let given_up = unwritten.iter().map(|open| &open.pending);
+            let given_up = given_up.chain(in_flight.iter().map(|in_flight| &in_flight.pending));
+            state.settling.extend(given_up.map(|pending| Arc::clone(&pending.batch)));
+            (unwritten, in_flight)
         };
         for open in unwritten {
             open.pending.resolve(Err(timed_out(Written::No)));

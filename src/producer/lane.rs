@@ -47,6 +47,8 @@ pub(super) struct LaneState {
     /// What the drainer is about to append.
     pub(super) appending: Option<Arc<Batch>>,
     pub(super) in_flight: VecDeque<InFlight>,
+    /// What has an outcome that is being told.
+    pub(super) settling: Vec<Arc<Batch>>,
     remembered: VecDeque<(u64, Result<Appended>)>,
     pub(super) is_draining: bool,
     /// Batches up to this number are to be appended although they may not be full.
@@ -283,12 +285,21 @@ impl Lane {
         drop(forgotten);
     }
 
+    /// The outcome of a batch was told.
+    pub(super) fn forget_settling(&self, number: u64) {
+        self.state.lock().settling.retain(|batch| batch.number != number);
+    }
+
     /// The batch of this number, if it has no outcome yet, or its outcome, if that is still known.
     pub(super) fn find(&self, number: u64) -> Option<Result<Arc<Batch>, Result<Appended>>> {
         let state = self.state.lock();
         let waiting = state.sealed.iter().chain(&state.open).map(|open| &open.pending.batch);
         let in_flight = state.in_flight.iter().map(|in_flight| &in_flight.pending.batch);
-        let found = waiting.chain(in_flight).chain(&state.appending).find(|batch| batch.number == number);
+        let found = waiting
+            .chain(in_flight)
+            .chain(&state.appending)
+            .chain(&state.settling)
+            .find(|batch| batch.number == number);
         if let Some(batch) = found {
             return Some(Ok(Arc::clone(batch)));
         }
@@ -296,11 +307,11 @@ impl Lane {
         remembered.map(|(_, outcome)| Err(outcome.clone()))
     }
 
-    /// Every batch without an outcome.
+    /// Every batch whose outcome was not told yet.
     pub(super) fn outstanding(&self, into: &mut Vec<Arc<Batch>>) {
         let state = self.state.lock();
         let in_flight = state.in_flight.iter().map(|in_flight| &in_flight.pending.batch);
         let waiting = state.sealed.iter().chain(&state.open).map(|open| &open.pending.batch);
-        into.extend(in_flight.chain(&state.appending).chain(waiting).map(Arc::clone));
+        into.extend(in_flight.chain(&state.appending).chain(&state.settling).chain(waiting).map(Arc::clone));
     }
 }

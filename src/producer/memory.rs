@@ -26,6 +26,10 @@ struct MemoryState {
     wakers: Vec<Waker>,
 }
 
+/// Who waits without sleeping for what came free. They are woken when this is dropped, by one who holds no lock.
+#[derive(Debug)]
+pub(super) struct Freed(Vec<Waker>);
+
 /// A part of the budget, given back when dropped. The one who drops it holds no lock.
 #[derive(Debug)]
 pub(super) struct Reservation {
@@ -80,7 +84,7 @@ impl Memory {
         state.wakers.push(waker);
     }
 
-    fn release(&self, bytes: u64) {
+    fn release(&self, bytes: u64) -> Freed {
         let (has_sleepers, wakers) = {
             let mut state = self.state.lock();
             state.reserved = state.reserved.saturating_sub(bytes);
@@ -89,15 +93,28 @@ impl Memory {
         if has_sleepers {
             self.freed.notify_all();
         }
-        for waker in wakers {
-            wake(waker);
-        }
+        Freed(wakers)
+    }
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(wake);
+    }
+}
+
+impl Reservation {
+    /// Gives it back; whoever sleeps for it is woken at once, the wakers of the others, which are user code, later.
+    pub(super) fn release(mut self) -> Freed {
+        self.memory.release(std::mem::take(&mut self.bytes))
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.memory.release(self.bytes);
+        if self.bytes > 0 {
+            drop(self.memory.release(self.bytes));
+        }
     }
 }
 

