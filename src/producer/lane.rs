@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::broker::{Appended, FetchSource, HostedPartition, SyncBy};
 use crate::error::{Error, Result};
@@ -31,8 +32,9 @@ pub(super) struct Lane {
     /// Its place among the lanes of its producer.
     pub(super) number: u64,
     pub(super) partition: Arc<HostedPartition>,
-    /// The size that a batch of more than one record does not exceed.
-    limit: usize,
+    /// The size that a batch of more than one record does not exceed. A limit that a moment ago was another one does no harm
+    /// but that of a batch begun a moment ago, hence `Relaxed`.
+    limit: AtomicUsize,
     /// Whether nothing lingers.
     is_immediate: bool,
     pub(super) state: RankedMutex<LaneState>,
@@ -104,7 +106,17 @@ impl Lane {
     pub(super) fn new(shared: Arc<Shared>, number: u64, partition: Arc<HostedPartition>, limit: usize) -> Arc<Lane> {
         let state = RankedMutex::new(Rank::ProducerLane, LaneState::default());
         let is_immediate = shared.linger.is_zero();
+        let limit = AtomicUsize::new(limit);
         Arc::new(Lane { shared, number, partition, limit, is_immediate, state, moved: Condition::new() })
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// The topic's limits have changed.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     pub(super) fn is_immediate(&self) -> bool {
@@ -144,8 +156,8 @@ impl Lane {
         let before = open.builder.size_in_bytes();
         // Most records are far from the limit, which takes no varints to tell.
         let payload = key.map_or(0, <[u8]>::len).saturating_add(value.map_or(0, <[u8]>::len));
-        let fits = headers.is_empty() && before.saturating_add(payload).saturating_add(OVERHEAD_MAX) <= self.limit;
-        if !fits && !open.builder.has_room_for(self.limit, key, value, headers) {
+        let fits = headers.is_empty() && before.saturating_add(payload).saturating_add(OVERHEAD_MAX) <= self.limit();
+        if !fits && !open.builder.has_room_for(self.limit(), key, value, headers) {
             return Ok(None);
         }
         let timestamp = fields.timestamp.unwrap_or(open.pending.batch.opened.wall);
@@ -170,7 +182,7 @@ impl Lane {
         if append.chosen == Chosen::Sticky && self.turns_away(needed) {
             return Ok(Attempt::TurnAway);
         }
-        let capacity = needed.max(self.limit);
+        let capacity = needed.max(self.limit());
         let (reservation, now) = match append.if_full {
             IfFull::Refuse => (self.shared.memory.reserve(capacity as u64)?, now),
             IfFull::Wait => self.shared.reserve_memory(capacity as u64, now)?,
@@ -201,7 +213,7 @@ impl Lane {
     fn seal_full(&self, fields: &Fields<'_>) -> bool {
         let mut state = self.state.lock();
         let Fields { key, value, headers, .. } = *fields;
-        let is_full = |open: &mut OpenBatch| !open.builder.has_room_for(self.limit, key, value, headers);
+        let is_full = |open: &mut OpenBatch| !open.builder.has_room_for(self.limit(), key, value, headers);
         if let Some(full) = state.open.take_if(is_full) {
             state.sealed.push_back(full.seal());
         }
@@ -211,7 +223,7 @@ impl Lane {
     /// Whether records without a key have filled a batch here, so that they go elsewhere now.
     fn turns_away(&self, needed: usize) -> bool {
         let mut state = self.state.lock();
-        let turns_away = state.open.is_none() && state.sticky_bytes.saturating_add(needed) > self.limit;
+        let turns_away = state.open.is_none() && state.sticky_bytes.saturating_add(needed) > self.limit();
         let turns_away = turns_away && state.sticky_bytes > 0;
         if turns_away {
             state.sticky_bytes = 0;

@@ -107,6 +107,8 @@ impl Topic {
             // Nobody else adds one: the metadata is locked.
             let _ = newest.next.set(Box::new(View { lanes, next: OnceLock::new() }));
         }
+        let limit = limit_of(shared, &route);
+        self.newest().lanes.iter().for_each(|lane| lane.set_limit(limit));
         self.version.store(version, Ordering::Release);
         Ok(())
     }
@@ -183,6 +185,14 @@ impl View {
     }
 }
 
+/// The size that a batch of more than one record does not exceed.
+fn limit_of(shared: &Shared, route: &TopicRoute) -> usize {
+    let config = &route.config;
+    let limits = [shared.batch_bytes, config.get_batch_bytes_max(), config.get_segment_bytes()];
+    let limits = limits.into_iter().chain(shared.record_limits.map(|(max, _)| max));
+    usize::try_from(limits.min().unwrap_or_default()).unwrap_or(usize::MAX)
+}
+
 /// The lanes of a topic's partitions: those that are known already, or new ones.
 fn lanes_of(
     shared: &Shared,
@@ -191,10 +201,7 @@ fn lanes_of(
     known: &[Arc<Lane>],
 ) -> Result<Box<[Arc<Lane>]>> {
     let shared = shared.this.upgrade().ok_or(Error::Closed)?;
-    let config = &route.config;
-    let limits = [shared.batch_bytes, config.get_batch_bytes_max(), config.get_segment_bytes()];
-    let limits = limits.into_iter().chain(shared.record_limits.map(|(max, _)| max));
-    let limit = usize::try_from(limits.min().unwrap_or_default()).unwrap_or(usize::MAX);
+    let limit = limit_of(&shared, route);
     let mut lanes = Vec::with_capacity(route.partitions.len());
     for (index, partition) in route.partitions.iter().enumerate() {
         match known.get(index) {

@@ -640,3 +640,17 @@ fn a_ticket_is_known_while_its_batch_is_being_acknowledged() {
     let told = wake.outcome.lock().unwrap().take().expect("memory came free");
     assert!(!matches!(told, Err(Error::InvalidState { .. })), "{told:?}");
 }
+
+#[test]
+fn a_lower_message_limit_is_kept_by_producers_that_are_there_already() {
+    let home = Home::manual(1, Durability::Os);
+    let producer = home.cluster.producer().build().unwrap();
+    let orders = producer.topic(TOPIC).unwrap();
+    orders.push((), "before").unwrap();
+    producer.flush().unwrap();
+    home.cluster.alter_topic(TOPIC, [("max.message.bytes", Some("1000"))]).unwrap();
+    for _ in 0..100 {
+        orders.push((), [b'x'; 100]).unwrap();
+    }
+    producer.flush().unwrap();
+}

@@ -86,21 +86,6 @@ fn a_record_is_synced_within_the_flush_interval_also_after_a_checkpoint() {
 }
 
 #[test]
-#[ignore = "review: a lane keeps the size limit that the topic had when the producer first saw it"]
-fn a_lower_message_limit_is_kept_by_producers_that_are_there_already() {
-    let home = Home::manual(1, Durability::Os);
-    let producer = home.cluster.producer().build().unwrap();
-    let orders = producer.topic(TOPIC).unwrap();
-    orders.push((), "before").unwrap();
-    producer.flush().unwrap();
-    home.cluster.alter_topic(TOPIC, [("max.message.bytes", Some("1000"))]).unwrap();
-    for _ in 0..100 {
-        orders.push((), [b'x'; 100]).unwrap();
-    }
-    producer.flush().unwrap();
-}
-
-#[test]
 fn waiting_that_gives_up_does_not_claim_that_nothing_was_written() {
     let home = Home::manual(1, Durability::Synced);
     home.cluster.alter_topic(TOPIC, [("segment.bytes", Some("1048576"))]).unwrap();
