@@ -8,6 +8,7 @@
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "a test fails by panicking, looks at the real disk behind the library's back, and its numbers are small"
 )]
 
@@ -20,6 +21,7 @@ mod consumer;
 mod damage;
 mod delete;
 mod directory;
+mod edges;
 mod epochs;
 mod errors;
 mod faults;
@@ -27,7 +29,6 @@ mod producer;
 mod read;
 mod read_only;
 mod recovery;
-mod review;
 mod roll;
 mod support;
 mod topics;

@@ -1,6 +1,4 @@
-//! Findings of a review, each a failing test.
-
-#![allow(clippy::disallowed_types, reason = "wakers keep what they saw in plain locks")]
+//! The edges of a cluster: failures in the middle of something, panics of wakers, topics that come and go under their users.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
