@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, OnceLock, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -573,13 +573,13 @@ fn a_record_keeps_nulls_empties_and_headers() {
 /// Flushes when memory comes free: as any other thread might at that moment.
 struct FlushOnWake {
     producer: OnceLock<Arc<Producer>>,
-    outcome: Mutex<Option<logstead::Result<()>>>,
+    outcome: OnceLock<logstead::Result<()>>,
 }
 
 impl Wake for FlushOnWake {
     fn wake(self: Arc<Self>) {
         let outcome = self.producer.get().unwrap().flush();
-        self.outcome.lock().unwrap().get_or_insert(outcome);
+        let _ = self.outcome.set(outcome);
     }
 }
 
@@ -587,7 +587,7 @@ impl Wake for FlushOnWake {
 fn full_of_one_batch(home: &Home) -> (Arc<Producer>, Arc<FlushOnWake>, Waker) {
     let config = ProducerConfig::new().batch_bytes(1000).buffer_bytes(1000).request_bytes_max(1000);
     let producer = Arc::new(home.cluster.producer().config(config.linger(Duration::ZERO)).build().unwrap());
-    let wake = Arc::new(FlushOnWake { producer: OnceLock::new(), outcome: Mutex::new(None) });
+    let wake = Arc::new(FlushOnWake { producer: OnceLock::new(), outcome: OnceLock::new() });
     wake.producer.set(Arc::clone(&producer)).unwrap_or_else(|_| panic!("set once"));
     let waker = Waker::from(Arc::clone(&wake));
     (producer, wake, waker)
@@ -605,20 +605,20 @@ fn a_flush_beside_a_failing_batch_tells_of_the_failure() {
     }
     home.storage.fail(Fault::nth(0).of_kind(OperationKind::Sync).sticky());
     home.poll();
-    let told = wake.outcome.lock().unwrap().take().expect("memory came free");
+    let told = wake.outcome.get().expect("memory came free");
     assert!(matches!(told, Err(Error::DeliveriesFailed { count: 1, .. })), "{told:?}");
 }
 
 /// Waits for a ticket when memory comes free.
 struct WaitOnWake {
     wait: Box<dyn Fn() -> logstead::Result<()> + Send + Sync>,
-    outcome: Mutex<Option<logstead::Result<()>>>,
+    outcome: OnceLock<logstead::Result<()>>,
 }
 
 impl Wake for WaitOnWake {
     fn wake(self: Arc<Self>) {
         let outcome = (self.wait)();
-        self.outcome.lock().unwrap().get_or_insert(outcome);
+        let _ = self.outcome.set(outcome);
     }
 }
 
@@ -630,14 +630,14 @@ fn a_ticket_is_known_while_its_batch_is_being_acknowledged() {
     let ticket = orders.push((), "v").unwrap();
     let handle = orders.clone();
     let wait = Box::new(move || handle.wait(ticket).map(|_| ()));
-    let wake = Arc::new(WaitOnWake { wait, outcome: Mutex::new(None) });
+    let wake = Arc::new(WaitOnWake { wait, outcome: OnceLock::new() });
     let waker = Waker::from(Arc::clone(&wake));
     {
         let mut future = pin!(producer.send_async(Record::to(TOPIC).value("later")));
         assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     }
     home.poll();
-    let told = wake.outcome.lock().unwrap().take().expect("memory came free");
+    let told = wake.outcome.get().expect("memory came free");
     assert!(!matches!(told, Err(Error::InvalidState { .. })), "{told:?}");
 }
 
