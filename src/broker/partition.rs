@@ -33,7 +33,8 @@ pub(crate) struct HostedPartition {
     host: Arc<Host>,
     commit_lane: CommitLane,
     opening: RankedMutex<()>,
-    log: OnceLock<Arc<Log>>,
+    /// None until the log is opened, and once it was deleted.
+    log: RankedMutex<Option<Arc<Log>>>,
     /// Why it is gone.
     retired: OnceLock<Error>,
     role: RankedMutex<Role>,
@@ -111,7 +112,7 @@ impl HostedPartition {
             host,
             commit_lane: CommitLane::new(),
             opening: RankedMutex::new(Rank::PartitionOpening, ()),
-            log: OnceLock::new(),
+            log: RankedMutex::new(Rank::PartitionLog, None),
             retired: OnceLock::new(),
             role: RankedMutex::new(Rank::HostedPartition, role),
             purgatory: RankedMutex::new(Rank::Purgatory, Purgatory::default()),
@@ -119,36 +120,40 @@ impl HostedPartition {
     }
 
     /// The log, if somebody has used it.
-    pub(crate) fn opened_log(&self) -> Option<&Arc<Log>> {
-        self.log.get()
+    pub(crate) fn opened_log(&self) -> Option<Arc<Log>> {
+        self.log.lock().clone()
     }
 
     /// The log, opened now if need be.
     ///
     /// # Errors
     /// Why the partition is gone, or why its log cannot be opened.
-    pub(crate) fn log(&self) -> Result<&Arc<Log>> {
+    pub(crate) fn log(&self) -> Result<Arc<Log>> {
         if let Some(error) = self.retired.get() {
             return Err(error.clone());
         }
-        match self.log.get() {
-            Some(log) => Ok(log),
-            None => self.open_log(),
-        }
+        self.opened_log().map_or_else(|| self.open_log(), Ok)
     }
 
-    fn open_log(&self) -> Result<&Arc<Log>> {
+    fn open_log(&self) -> Result<Arc<Log>> {
         let _token = self.opening.lock();
         if let Some(error) = self.retired.get() {
             return Err(error.clone());
         }
-        if let Some(log) = self.log.get() {
+        if let Some(log) = self.opened_log() {
             return Ok(log);
         }
         let opened = self.open_to_lead();
         self.role.lock().open_failure = opened.as_ref().err().cloned();
         let opened = opened?;
-        Ok(self.log.get_or_init(|| opened))
+        *self.log.lock() = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Lets go of the log's files. The partition is retired and its log was deleted.
+    pub(crate) fn forget_log(&self) {
+        let forgotten = self.log.lock().take();
+        drop(forgotten);
     }
 
     /// The caller holds the token.
@@ -218,7 +223,7 @@ impl HostedPartition {
             None => LeaderEffects::default(),
         };
         // From here on the batch is in the log.
-        apply(log, effects).map_err(Error::in_doubt)?;
+        apply(&log, effects).map_err(Error::in_doubt)?;
         role.unsynced_bytes += size as u64;
         let flush = role.flush_due(acks);
         drop(role);
@@ -244,7 +249,7 @@ impl HostedPartition {
             return;
         }
         // A sync may have committed the batch between the append and here, and has told the readers; or it has failed.
-        if let Some(log) = self.log.get() {
+        if let Some(log) = self.opened_log() {
             let high_watermark = log.high_watermark();
             let released = self.purgatory.lock().complete_produces_up_to(high_watermark);
             released.resolve(&Ok(()));
@@ -280,7 +285,7 @@ impl HostedPartition {
     /// # Errors
     /// The failed sync's; also an earlier failure, since which the folder is in no state for a clean stop.
     pub(crate) fn sync_at_last(&self) -> Result<()> {
-        let Some(log) = self.log.get() else { return self.role.lock().open_failure.clone().map_or(Ok(()), Err) };
+        let Some(log) = self.opened_log() else { return self.role.lock().open_failure.clone().map_or(Ok(()), Err) };
         self.sync()?;
         log.check_online()
     }
@@ -316,10 +321,10 @@ impl HostedPartition {
     }
 
     fn on_synced(&self, synced: Offset) -> Result<()> {
-        let Some(log) = self.log.get() else { return Ok(()) };
+        let Some(log) = self.opened_log() else { return Ok(()) };
         let mut role = self.role.lock();
         let effects = role.leader.as_mut().map(|leader| leader.on_synced(synced)).unwrap_or_default();
-        let applied = apply(log, effects);
+        let applied = apply(&log, effects);
         drop(role);
         match applied {
             Ok(()) => {
@@ -361,7 +366,7 @@ impl HostedPartition {
 
     /// After a failure: if it took the log out of service, what waits to be committed never will be.
     fn check_failed(&self, error: &Error) {
-        let is_offline = self.log.get().is_some_and(|log| log.check_online().is_err());
+        let is_offline = self.opened_log().is_some_and(|log| log.check_online().is_err());
         if is_offline {
             let released = self.purgatory.lock().fail();
             released.resolve(&Err(error.clone().in_doubt()));
@@ -388,7 +393,7 @@ impl HostedPartition {
 
     /// The folder's checkpoint has synced the log, or failed to.
     pub(crate) fn on_checkpoint(&self) {
-        let Some(log) = self.log.get() else { return };
+        let Some(log) = self.opened_log() else { return };
         let synced = log.synced_offset();
         let outcome = log.check_online().and_then(|()| self.on_synced(synced));
         let mut role = self.role.lock();
@@ -408,7 +413,7 @@ impl HostedPartition {
 
     /// Something is wrong in a way that no error told: whoever waits is told `error`, and nothing is appended any more.
     pub(crate) fn fail(&self, error: Error) {
-        if let Some(log) = self.log.get() {
+        if let Some(log) = self.opened_log() {
             log.fail(&error);
         }
         let released = self.retire(error.clone());
@@ -424,11 +429,11 @@ impl HostedPartition {
         let _token = self.opening.lock();
         let mut role = self.role.lock();
         role.config = config.clone();
-        let Some(log) = self.log.get() else { return Ok(Released::default()) };
+        let Some(log) = self.opened_log() else { return Ok(Released::default()) };
         let durability = config.get_durability();
         log.update_config(config)?;
         let effects = role.leader.as_mut().map(|leader| leader.on_durability(durability)).unwrap_or_default();
-        apply(log, effects)?;
+        apply(&log, effects)?;
         drop(role);
         Ok(match effects.high_watermark {
             Some(high_watermark) => self.purgatory.lock().complete_up_to(high_watermark),
@@ -475,7 +480,7 @@ fn apply(log: &Log, effects: LeaderEffects) -> Result<()> {
 
 impl Flush for HostedPartition {
     fn synced(&self) -> Offset {
-        self.log.get().map_or(Offset::ZERO, |log| log.synced_offset())
+        self.opened_log().map_or(Offset::ZERO, |log| log.synced_offset())
     }
 
     fn flush(&self) -> Result<Offset> {

@@ -207,6 +207,7 @@ impl Cluster {
             }
             // The topic is gone; folders that cannot be removed now are removed later, at the latest at the next open.
             admin.remove_leftovers(&inner.broker);
+            route.partitions.iter().for_each(|partition| partition.forget_log());
             Ok(())
         })
     }

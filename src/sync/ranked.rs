@@ -34,6 +34,8 @@ pub(crate) enum Rank {
     PartitionOpening = 42,
     /// The role of one hosted partition.
     HostedPartition = 45,
+    /// The log of one hosted partition, held to take a reference.
+    PartitionLog = 47,
     /// Serialises the maintenance of one log. A token rather than a lock: it may be held across a sync.
     LogMaintenance = 48,
     /// Runs the flushes of one log, one at a time. A token as well.

@@ -172,7 +172,6 @@ fn an_onlooker_may_seek_to_whatever_is_committed() {
 }
 
 #[test]
-#[ignore = "review: a producer keeps the lanes, and so the open files, of topics that were deleted"]
 fn a_deleted_topic_leaves_no_open_files_behind() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::open(folder.path()).unwrap();

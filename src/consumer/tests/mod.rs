@@ -72,7 +72,7 @@ impl Rig {
         self.builder().topic(TOPIC).build().unwrap()
     }
 
-    pub(super) fn log(&self, partition: usize) -> &Arc<Log> {
+    pub(super) fn log(&self, partition: usize) -> Arc<Log> {
         self.partitions[partition].log().unwrap()
     }
 
