@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use crate::broker::metadata_files::MetadataFiles;
 use crate::broker::source::{Catalog, FetchSource, Parked, PartitionOffsets};
-use crate::config::nearest::nearest;
 use crate::controller::image::{ClusterImage, Placement};
 use crate::controller::names::METADATA_TOPIC;
 use crate::controller::replay::Replay;
@@ -109,10 +108,8 @@ impl Onlooker {
         }
         self.refresh()?;
         let topics = self.topics.lock();
-        topics.by_name.get(name).cloned().ok_or_else(|| {
-            let nearest = nearest(name, topics.by_name.keys().map(TopicName::as_str)).map(str::to_owned);
-            Error::UnknownTopicOrPartition { topic: name.chars().take(300).collect(), partition: None, nearest }
-        })
+        let known = topics.by_name.get(name).cloned();
+        known.ok_or_else(|| Error::unknown_topic(name, topics.by_name.keys().map(TopicName::as_str)))
     }
 
     /// One partition.

@@ -11,7 +11,6 @@ use crate::broker::host::Host;
 use crate::broker::partition::HostedPartition;
 use crate::broker::source::{Catalog, FetchSource};
 use crate::config::LogConfig;
-use crate::config::nearest::nearest;
 use crate::error::{Error, Result};
 use crate::sync::{Rank, RankedMutex};
 use crate::time::Clock;
@@ -54,11 +53,7 @@ impl Router {
     /// [`Error::UnknownTopicOrPartition`] with the nearest name.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicRoute>> {
         let topics = self.topics.lock();
-        topics.get(name).cloned().ok_or_else(|| {
-            let nearest = nearest(name, topics.keys().map(TopicName::as_str));
-            let topic = name.chars().take(300).collect();
-            Error::UnknownTopicOrPartition { topic, partition: None, nearest: nearest.map(str::to_owned) }
-        })
+        topics.get(name).cloned().ok_or_else(|| Error::unknown_topic(name, topics.keys().map(TopicName::as_str)))
     }
 
     /// The leader of a partition.

@@ -4,7 +4,6 @@
 //! second one is refused.
 
 use super::image::ClusterImage;
-use crate::config::nearest::nearest;
 use crate::error::{Error, Result};
 use crate::types::TopicName;
 
@@ -38,12 +37,7 @@ pub(crate) fn check_new_name(image: &ClusterImage, name: &str) -> Result<TopicNa
 
 /// The error for a topic that does not exist, with the nearest one that does.
 pub(crate) fn unknown_topic(image: &ClusterImage, name: &str) -> Error {
-    let near = nearest(name, image.topics().map(|topic| topic.name.as_str()));
-    Error::UnknownTopicOrPartition {
-        topic: name.chars().take(300).collect(),
-        partition: None,
-        nearest: near.map(str::to_owned),
-    }
+    Error::unknown_topic(name, image.topics().map(|topic| topic.name.as_str()))
 }
 
 fn fold(name: &str) -> String {

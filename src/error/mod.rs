@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::nearest::nearest;
 use crate::time::Instant;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 
@@ -375,6 +376,12 @@ pub struct ConfigViolation {
 }
 
 impl Error {
+    /// There is no topic of this name among those that exist.
+    pub(crate) fn unknown_topic<'a>(name: &str, existing: impl IntoIterator<Item = &'a str>) -> Error {
+        let nearest = nearest(name, existing).map(str::to_owned);
+        Error::UnknownTopicOrPartition { topic: name.chars().take(300).collect(), partition: None, nearest }
+    }
+
     /// Damage in bytes whose file is not known here; layers above add it.
     pub(crate) fn corrupt(position: u64, what: Damage) -> Error {
         Error::Corrupt(Box::new(Corrupt { tp: None, path: None, position, offsets: None, what }))

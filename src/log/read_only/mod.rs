@@ -11,7 +11,6 @@ mod witness_reader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::nearest::nearest;
 use crate::error::{Error, IoContext, Result};
 use crate::log::directory::files::{self, IDENTITY_FILE, LOCK_FILE, TEXT_BYTES_MAX, foreign_file, read_manifest};
 use crate::log::layout::{PARTITION_METADATA_FILE, SegmentFile};
@@ -244,14 +243,8 @@ impl Folder {
             let (topic, partition) = (tp.topic.to_string(), Some(tp.partition.get()));
             return Error::UnknownTopicOrPartition { topic, partition, nearest: None };
         }
-        unknown(tp, nearest(tp.topic.as_str(), others.iter().map(|other| other.topic.as_str())))
+        Error::unknown_topic(tp.topic.as_str(), others.iter().map(|other| other.topic.as_str()))
     }
-}
-
-/// That there is no such topic.
-fn unknown(tp: &TopicPartition, nearest: Option<&str>) -> Error {
-    let topic = tp.topic.to_string();
-    Error::UnknownTopicOrPartition { topic, partition: None, nearest: nearest.map(str::to_owned) }
 }
 
 /// The partition whose folder this is; folders that are being deleted, or that a broker has set aside, are nobody's.

@@ -13,9 +13,9 @@ use crate::log::directory::files::{LOG_STARTS, TEXT_BYTES_MAX, read_topic_id};
 use crate::log::epoch_cache::EpochCache;
 use crate::log::offset_by_time::{Search, TimestampedOffset};
 use crate::log::read::{Hint, ReadIsolation, ReadLimits, SegmentReader, aborted_between};
+use crate::log::read_only::Folder;
 use crate::log::read_only::walk::{Target, Walk};
 use crate::log::read_only::witness_reader::WitnessReader;
-use crate::log::read_only::{Folder, unknown};
 use crate::log::segment::{LogContext, Segment};
 use crate::log::slice::{BufferPool, LogSlice};
 use crate::log::state::Published;
@@ -385,7 +385,7 @@ impl ReadOnlyLog {
     }
 
     fn unknown(&self) -> Error {
-        unknown(&self.context.tp, None)
+        Error::unknown_topic(self.context.tp.topic.as_str(), [])
     }
 }
 
