@@ -493,14 +493,30 @@ fn closing_with_a_limit_does_not_hang_where_syncs_fail() {
 
 /// Keeps whoever wakes it busy until the test lets it go.
 struct BlockingWake {
-    entered: mpsc::Sender<()>,
+    /// Tells the name of the thread that is busy now.
+    entered: mpsc::Sender<String>,
     leave: Barrier,
 }
 
 impl Wake for BlockingWake {
     fn wake(self: Arc<Self>) {
-        let _ = self.entered.send(());
+        let _ = self.entered.send(std::thread::current().name().unwrap_or_default().to_owned());
         self.leave.wait();
+    }
+}
+
+/// Sends until the thread that syncs, rather than the one that appended, tells of an acknowledgement: it is busy then.
+fn keep_the_syncing_thread_busy(home: &Home, producer: &Producer) -> Arc<BlockingWake> {
+    loop {
+        let mut delivery = pin!(producer.send(to(TOPIC).partition(0)).unwrap());
+        let (entered, entries) = mpsc::channel();
+        let wake = Arc::new(BlockingWake { entered, leave: Barrier::new(2) });
+        assert!(delivery.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&wake)))).is_pending());
+        home.clock.advance(Duration::from_millis(5));
+        if entries.recv().unwrap().contains("sync") {
+            return wake;
+        }
+        wake.leave.wait();
     }
 }
 
@@ -508,13 +524,7 @@ impl Wake for BlockingWake {
 fn what_is_not_acknowledged_within_the_limit_fails_with_a_timeout() {
     let home = Home::with(Driver::Threads, BrokerConfig::new().sync_threads(1), 2, Durability::Synced);
     let producer = home.producer();
-    let mut first = pin!(producer.send(to(TOPIC).partition(0)).unwrap());
-    let (entered, entries) = mpsc::channel();
-    let wake = Arc::new(BlockingWake { entered, leave: Barrier::new(2) });
-    assert!(first.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&wake)))).is_pending());
-    home.clock.advance(Duration::from_millis(5));
-    entries.recv().unwrap();
-    // The only thread that syncs is busy now.
+    let wake = keep_the_syncing_thread_busy(&home, &producer);
     let second = producer.send(to(TOPIC).partition(1)).unwrap();
     let failed = producer.close_timeout(Duration::ZERO);
     wake.leave.wait();
