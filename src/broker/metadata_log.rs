@@ -334,7 +334,7 @@ fn replay_log(log: &Log, start: Offset, replay: &mut Replay) -> Result<u64> {
         let slice = log.read(from, limits)?;
         for batch in slice.batches() {
             let batch = batch?;
-            let applied = replay.apply_batch(&batch, start);
+            let applied = replay.apply_batch(&batch.view(), start);
             applied.map_err(|error| error.in_file(log.folder(), 0).in_partition(log.topic_partition()))?;
             bytes += batch.bytes().len() as u64;
         }

@@ -186,7 +186,7 @@ impl MetadataReader {
         while self.next < self.log.high_watermark() {
             let slice = self.log.read(self.next, ReadLimits::bytes(READ_BYTES))?;
             for batch in slice.batches() {
-                self.replay.apply_batch(&batch?, self.next)?;
+                self.replay.apply_batch(&batch?.view(), self.next)?;
             }
             if slice.next_offset() <= self.next {
                 break;

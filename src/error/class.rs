@@ -60,6 +60,7 @@ impl Error {
             | Error::InvalidReplicationFactor { .. }
             | Error::NoProgress { .. }
             | Error::CallbackPanicked { .. }
+            | Error::DecompressedTooLarge { .. }
             | Error::UnsupportedCodec { .. } => ErrorClass::Config,
             Error::UnreadableBatch { cause, .. } => cause.class(),
             Error::DeliveriesFailed { first, .. } => first.class(),
@@ -112,6 +113,7 @@ impl Error {
             | Error::BufferFull { .. }
             | Error::PinnedMemory { .. }
             | Error::UnsupportedCodec { .. }
+            | Error::DecompressedTooLarge { .. }
             | Error::UnreadableBatch { .. }
             | Error::OutOfSpace { .. }
             | Error::AlreadyOpen { .. }
@@ -149,7 +151,7 @@ impl Error {
             Error::UnknownTopicOrPartition { .. } => 3,
             Error::TopicAlreadyExists { .. } => 36,
             Error::Timeout { .. } => 7,
-            Error::RecordTooLarge { .. } => 10,
+            Error::RecordTooLarge { .. } | Error::DecompressedTooLarge { .. } => 10,
             Error::InvalidRecord { .. } => 87,
             Error::InvalidTimestamp { .. } => 32,
             Error::OffsetOutOfRange { .. } => 1,

@@ -79,6 +79,13 @@ pub enum Damage {
         /// The length that it has.
         found: u64,
     },
+    /// Compressed bytes break a rule of their codec.
+    Compression {
+        /// The codec's name, as Kafka's `compression.type` spells it.
+        codec: &'static str,
+        /// What is wrong.
+        rule: &'static str,
+    },
     /// A structure breaks a rule of its format.
     Structure(&'static str),
 }
@@ -127,6 +134,7 @@ impl fmt::Display for Damage {
             Damage::Missing { expected: None, found } => {
                 write!(f, "bytes that were durable are gone; the file is now {found} bytes long")
             }
+            Damage::Compression { codec, rule } => write!(f, "the {codec} stream is damaged: {rule}"),
             Damage::Structure(rule) => f.write_str(rule),
         }
     }

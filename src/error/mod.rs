@@ -323,6 +323,16 @@ pub enum Error {
         /// The codec's name, as Kafka's `compression.type` spells it.
         codec: &'static str,
     },
+    /// The records of a batch are larger, decompressed, than the reader allows. Nothing more than the limit was decompressed.
+    #[error(
+        "the records, compressed with {codec}, are larger than {max} bytes when decompressed, the limit of this reader"
+    )]
+    DecompressedTooLarge {
+        /// The codec's name, as Kafka's `compression.type` spells it.
+        codec: &'static str,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// A batch that is intact cannot be read here; what stands before and behind it can.
     #[error(
         "{tp}: the batch at offsets {first} up to (not including) {next} cannot be read: {cause}; seek to {next} to leave it out"

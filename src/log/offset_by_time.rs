@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::log::state::Published;
 use crate::log::{Log, LogSlice, ReadIsolation, ReadLimits, Segment, SegmentPhase};
-use crate::record::{BatchHeader, RecordBatchRef};
+use crate::record::{BatchHeader, RecordBatch};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// Bytes of log that are read at a time.
@@ -134,7 +134,7 @@ impl Search<'_> {
             if header.max_timestamp().is_none_or(|max| max < timestamp) {
                 return Ok(None);
             }
-            let batch = RecordBatchRef::from_checked_bytes(bytes)?;
+            let batch = RecordBatch::from_checked_bytes(bytes)?;
             let is_it = |found: &TimestampedOffset| found.timestamp >= timestamp && found.offset >= self.view.log_start;
             let mut records = batch.records().filter_map(|record| {
                 let leader_epoch = header.leader_epoch();
@@ -151,7 +151,7 @@ impl Search<'_> {
             let is_whole = header.base_offset() >= self.view.log_start;
             let max = match header.max_timestamp() {
                 Some(_) if !is_whole => {
-                    let batch = RecordBatchRef::from_checked_bytes(bytes)?;
+                    let batch = RecordBatch::from_checked_bytes(bytes)?;
                     let kept = batch.records().filter(|record| record.offset() >= self.view.log_start);
                     kept.filter_map(|record| record.timestamp()).max()
                 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::error::Result;
-use crate::record::{BatchHeader, RecordBatchRef};
+use crate::record::{BatchHeader, RecordBatch};
 use crate::storage::FrozenBytes;
 use crate::sync::{Rank, RankedMutex};
 use crate::types::Offset;
@@ -116,17 +116,17 @@ impl LogSlice {
         })
     }
 
-    /// Its batches, each with one structural pass over its records.
+    /// Its batches, each with one structural pass over its records, which are decompressed if need be.
     ///
     /// The first batch may begin before the offset that was asked for: skip records below
     /// [`fetch_offset`](SlicePosition::fetch_offset).
-    pub fn batches(&self) -> impl Iterator<Item = Result<RecordBatchRef<'_>>> {
+    pub fn batches(&self) -> impl Iterator<Item = Result<RecordBatch<'_>>> {
         let mut rest = self.as_bytes();
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
-            let batch = RecordBatchRef::from_checked_bytes(rest);
+            let batch = RecordBatch::from_checked_bytes(rest);
             rest = batch.as_ref().ok().and_then(|batch| rest.get(batch.bytes().len()..)).unwrap_or_default();
             Some(batch)
         })

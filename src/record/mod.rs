@@ -51,8 +51,10 @@
 //!
 //! [P]: crate
 
+mod batch;
 mod builder;
 mod built;
+mod compression;
 mod control;
 pub(crate) mod cursor;
 mod header;
@@ -60,6 +62,7 @@ pub(crate) mod varint;
 mod view;
 
 pub use crate::types::TimestampType;
+pub use batch::{DECOMPRESSED_BYTES_MAX, RecordBatch};
 pub use builder::{BatchBuilder, BatchOptions, Header};
 pub use built::BuiltBatch;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};

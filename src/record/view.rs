@@ -14,7 +14,9 @@ use crate::types::{Offset, Sequence, Timestamp, TimestampType};
 /// The rule of the format that a record breaks.
 type Rule = &'static str;
 
-/// A valid, uncompressed batch in borrowed bytes.
+/// A valid batch in borrowed bytes, whose records are not compressed, or were decompressed by a [`RecordBatch`].
+///
+/// [`RecordBatch`]: super::RecordBatch
 ///
 /// ```
 /// use logstead::record::{BatchBuilder, BatchOptions, RecordBatchRef};
@@ -32,6 +34,8 @@ type Rule = &'static str;
 pub struct RecordBatchRef<'a> {
     header: BatchHeader,
     bytes: &'a [u8],
+    /// The records, as they stand in an uncompressed batch.
+    area: &'a [u8],
 }
 
 impl<'a> RecordBatchRef<'a> {
@@ -40,8 +44,8 @@ impl<'a> RecordBatchRef<'a> {
     ///
     /// # Errors
     /// - [`Error::Corrupt`] when a check fails or the batch is longer than `bytes`.
-    /// - [`Error::UnsupportedCodec`] when the records are compressed.
-    /// - [`Error::InvalidRecord`] for a message set of magic 0 or 1.
+    /// - [`Error::InvalidRecord`] for a message set of magic 0 or 1, and when the records are compressed: those take a
+    ///   [`RecordBatch`](super::RecordBatch).
     pub fn from_bytes(bytes: &'a [u8]) -> Result<RecordBatchRef<'a>> {
         let header = BatchHeader::parse(bytes)?;
         header.verify_crc(bytes)?;
@@ -59,19 +63,22 @@ impl<'a> RecordBatchRef<'a> {
 
     /// Like [`from_checked_bytes`](Self::from_checked_bytes), where the header at the front of `bytes` was parsed already.
     pub(crate) fn check(header: BatchHeader, bytes: &'a [u8]) -> Result<RecordBatchRef<'a>> {
-        let batch = RecordBatchRef { header, bytes: header.batch_of(bytes)? };
-        match header.codec() {
-            Compression::None => check_records(&header, batch.record_bytes())?,
-            codec @ (Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd) => {
-                return Err(Error::UnsupportedCodec { codec: codec.name() });
-            }
+        let batch = RecordBatchRef::trusted(header, header.batch_of(bytes)?);
+        if header.codec() != Compression::None {
+            return Err(Error::InvalidRecord { index: None, what: "the records are compressed" });
         }
+        check_records(&header, batch.area)?;
         Ok(batch)
     }
 
     /// For bytes that this module encoded, or checked, itself.
-    pub(super) const fn trusted(header: BatchHeader, bytes: &'a [u8]) -> RecordBatchRef<'a> {
-        RecordBatchRef { header, bytes }
+    pub(super) fn trusted(header: BatchHeader, bytes: &'a [u8]) -> RecordBatchRef<'a> {
+        RecordBatchRef { header, bytes, area: bytes.get(BATCH_HEADER_LEN..).unwrap_or_default() }
+    }
+
+    /// For records that this module has decompressed and checked.
+    pub(super) const fn unpacked(header: BatchHeader, bytes: &'a [u8], area: &'a [u8]) -> RecordBatchRef<'a> {
+        RecordBatchRef { header, bytes, area }
     }
 
     /// The fixed fields.
@@ -86,11 +93,7 @@ impl<'a> RecordBatchRef<'a> {
 
     /// The records, in offset order.
     pub fn records(&self) -> Records<'a> {
-        Records::resume(&self.header, self.record_bytes(), self.header.record_count)
-    }
-
-    fn record_bytes(&self) -> &'a [u8] {
-        self.bytes.get(BATCH_HEADER_LEN..).unwrap_or_default()
+        Records::resume(&self.header, self.area, self.header.record_count)
     }
 }
 
@@ -285,7 +288,7 @@ impl<'a> HeaderRef<'a> {
 }
 
 /// The pass that makes the iterators infallible.
-fn check_records(header: &BatchHeader, records: &[u8]) -> Result<()> {
+pub(super) fn check_records(header: &BatchHeader, records: &[u8]) -> Result<()> {
     let broken_at = |rest: &[u8], rule: Rule| {
         let position = BATCH_HEADER_LEN + (records.len() - rest.len());
         Error::corrupt(position as u64, Damage::Structure(rule))
@@ -516,14 +519,12 @@ mod tests {
     }
 
     #[test]
-    fn compressed_records_are_refused_by_the_name_of_their_codec() {
-        for (codec, expected) in [(1, "gzip"), (2, "snappy"), (3, "lz4"), (4, "zstd")] {
-            let mut bytes = golden::bytes(golden::ONE_RECORD);
-            put(&mut bytes, field::ATTRIBUTES, [0, codec]);
-            seal(&mut bytes);
-            let refused = RecordBatchRef::from_bytes(&bytes);
-            assert!(matches!(refused, Err(Error::UnsupportedCodec { codec }) if codec == expected), "{refused:?}");
-        }
+    fn compressed_records_are_not_taken_for_plain_ones() {
+        let mut bytes = golden::bytes(golden::ONE_RECORD);
+        put(&mut bytes, field::ATTRIBUTES, [0, 1]);
+        seal(&mut bytes);
+        let refused = golden::invalid(RecordBatchRef::from_bytes(&bytes));
+        assert_eq!(refused, (None, "the records are compressed"));
     }
 
     #[test]
