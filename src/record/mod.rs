@@ -54,6 +54,7 @@
 mod batch;
 mod builder;
 mod built;
+#[allow(dead_code, reason = "what compresses is not called yet")]
 mod compression;
 mod control;
 pub(crate) mod cursor;

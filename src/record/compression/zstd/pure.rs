@@ -1,0 +1,47 @@
+//! [P] zstd in pure Rust, for reading.
+//!
+//! The decoder keeps a window of its own, and its size is the frame's to announce. So it is shown another header, with a
+//! window no larger than what the frame can hold and what may come out: it then takes memory in step with the contents.
+//! At worst, when a frame needs the whole limit as its window, that is as much again as comes out, and half of it while the
+//! window grows.
+
+use std::io::Read;
+
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::Decode;
+use super::frame::{BLOCK_LEN_MAX, Frame};
+use crate::error::Result;
+use crate::record::compression::output::Output;
+
+/// Header of a frame that is one segment, the size of which follows in eight bytes.
+const ONE_SEGMENT: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0xe0];
+
+/// Decodes frames.
+#[derive(Default)]
+pub(in super::super) struct Decoder;
+
+impl Decode for Decoder {
+    fn decode(&mut self, frame: &Frame<'_>, out: &mut Output<'_>) -> Result<()> {
+        const BROKEN: &str = "a frame breaks the format";
+        let useful = frame.size_bound.min((out.room() as u64).max(BLOCK_LEN_MAX));
+        let header = [&ONE_SEGMENT[..], &frame.window.min(useful).to_le_bytes()].concat();
+        let mut decoder = FrameDecoder::new();
+        decoder.reset(&header[..]).map_err(|_| frame.damaged(BROKEN))?;
+        let mut body = frame.body;
+        while !decoder.is_finished() {
+            decoder
+                .decode_blocks(&mut body, BlockDecodingStrategy::UptoBlocks(1))
+                .map_err(|_| frame.damaged(BROKEN))?;
+            while decoder.can_collect() > 0 {
+                let waiting = decoder.can_collect();
+                if waiting > out.room() {
+                    return Err(out.too_large());
+                }
+                let read = decoder.read(out.chunk(waiting)).map_err(|_| frame.damaged(BROKEN))?;
+                out.wrote(read);
+            }
+        }
+        Ok(())
+    }
+}
