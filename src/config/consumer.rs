@@ -33,8 +33,12 @@ config! {
             Bytes("max.partition.fetch.bytes", "bytes", [0..=2_147_483_647], 1_048_576),
 
         /// Bytes that the records handed out, and what is fetched ahead of them, may keep in memory; above it, nothing more
-        /// is fetched until some are dropped.
+        /// is fetched or decompressed until some are dropped.
         pinned_bytes_max / get_pinned_bytes_max: Bytes(none, "bytes", [1..], 67_108_864),
+
+        /// Bytes that the records of one compressed batch may have when they are decompressed; a batch with more is
+        /// [unreadable](crate::Error::UnreadableBatch), and no more than this is decompressed of it.
+        decompressed_bytes_max / get_decompressed_bytes_max: Bytes(none, "bytes", [1..=2_147_483_647], 67_108_864),
     }
 }
 
@@ -93,9 +97,11 @@ mod tests {
                 "fetch.max.bytes = 52428800",
                 "max.partition.fetch.bytes = 1048576",
                 "- = 67108864",
+                "- = 67108864",
             ]
         );
         ConsumerConfig::new().validate().unwrap();
+        assert_eq!(ConsumerConfig::new().get_decompressed_bytes_max(), crate::record::DECOMPRESSED_BYTES_MAX as u64);
     }
 
     #[test]

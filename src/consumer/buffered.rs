@@ -1,15 +1,16 @@
 //! [P] Handing out a fetched slice, record by record as far as the limits go.
 //!
-//! Invariants: each batch is checked once, however many polls it takes to hand it out; the position only moves over what was
-//! handed out or is not to be seen; nothing is allocated. Kafka's counterpart: `CompletedFetch`.
+//! Invariants: each batch is decompressed and checked once, however many polls it takes to hand it out, and only if something
+//! of it is to be seen; the position only moves over what was handed out or is not to be seen; nothing is allocated, but for
+//! memory that decompressed records need beyond what earlier ones left. Kafka's counterpart: `CompletedFetch`.
 
 use std::sync::Arc;
 
-use crate::consumer::held::Held;
+use crate::consumer::held::{Pinned, Share};
 use crate::consumer::records::{Contents, Run};
 use crate::error::{Error, Result};
 use crate::log::{AbortedTransaction, LogSlice};
-use crate::record::{BATCH_HEADER_LEN, BatchHeader, RecordBatchRef, Records};
+use crate::record::{BATCH_HEADER_LEN, BatchHeader, RecordBatchRef, Records, is_plain};
 use crate::types::{Offset, TopicPartition};
 
 /// What one poll may still return.
@@ -46,10 +47,23 @@ impl Budget {
     }
 }
 
+/// Why handing out ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HandedOut {
+    /// The slice is exhausted.
+    All,
+    /// The budget is spent.
+    Enough,
+    /// There is no memory to decompress the next batch.
+    OverLimit,
+}
+
 /// A fetched slice and how far it is handed out.
 #[derive(Debug)]
 pub(super) struct Buffered {
-    held: Arc<Held>,
+    slice: LogSlice,
+    /// The slice, counted.
+    held: Share,
     /// Where in the slice the batch behind `open` starts.
     next_batch: usize,
     open: Option<OpenBatch>,
@@ -61,24 +75,26 @@ pub(super) struct Buffered {
 #[derive(Debug)]
 struct OpenBatch {
     header: BatchHeader,
-    /// Where in the slice its next record starts.
+    /// The bytes with its records: the slice, or what was decompressed.
+    held: Share,
+    /// Where in them its next record starts.
     start: usize,
-    /// Where in the slice it ends.
+    /// Where in them its last record ends.
     end: usize,
     remaining: u32,
 }
 
 impl Buffered {
-    pub(super) fn new(held: Arc<Held>, mut aborted: Vec<AbortedTransaction>) -> Buffered {
+    pub(super) fn new(slice: LogSlice, pinned: &Pinned, mut aborted: Vec<AbortedTransaction>) -> Buffered {
         aborted.sort_unstable_by_key(|entry| (entry.producer_id, entry.first_offset));
-        Buffered { held, next_batch: 0, open: None, aborted }
+        Buffered { held: pinned.hold(slice.clone()), slice, next_batch: 0, open: None, aborted }
     }
 
     pub(super) fn slice(&self) -> &LogSlice {
-        self.held.slice()
+        &self.slice
     }
 
-    /// Hands out records from `position` on, which moves with them, until the slice is exhausted (`true`) or the budget spent.
+    /// Hands out records from `position` on, which moves with them, until there is a reason to end.
     ///
     /// # Errors
     /// Why the batch at `position` cannot be read. What was handed out before stays so.
@@ -86,16 +102,18 @@ impl Buffered {
         &mut self,
         tp: &TopicPartition,
         position: &mut Offset,
+        pinned: &Pinned,
         budget: &mut Budget,
         out: &mut Contents,
-    ) -> Result<bool> {
+    ) -> Result<HandedOut> {
         loop {
-            if self.open.is_none() && !self.open_next(tp, position)? {
-                *position = self.slice().next_offset().max(*position);
-                return Ok(true);
+            if self.open.is_none()
+                && let Some(end) = self.open_next(tp, position, pinned, budget)?
+            {
+                return Ok(end);
             }
             if budget.is_spent() {
-                return Ok(false);
+                return Ok(HandedOut::Enough);
             }
             if let Some(run) = self.take(position, budget) {
                 out.push(tp, run);
@@ -103,13 +121,20 @@ impl Buffered {
         }
     }
 
-    /// Opens the next batch with records to be seen, moving the position over what is not; `false` at the end of the slice.
-    fn open_next(&mut self, tp: &TopicPartition, position: &mut Offset) -> Result<bool> {
+    /// Opens the next batch with records to be seen, moving the position over what is not. Says why, if it does not.
+    fn open_next(
+        &mut self,
+        tp: &TopicPartition,
+        position: &mut Offset,
+        pinned: &Pinned,
+        budget: &Budget,
+    ) -> Result<Option<HandedOut>> {
         loop {
             let start = self.next_batch;
-            let rest = self.held.slice().as_bytes().get(start..).unwrap_or_default();
+            let rest = self.slice.as_bytes().get(start..).unwrap_or_default();
             if rest.is_empty() {
-                return Ok(false);
+                *position = self.slice.next_offset().max(*position);
+                return Ok(Some(HandedOut::All));
             }
             let header = BatchHeader::parse(rest).map_err(|error| error.in_partition(tp))?;
             let end = start.saturating_add(header.size_in_bytes());
@@ -118,18 +143,35 @@ impl Buffered {
                 self.next_batch = end;
                 continue;
             }
-            let checked = RecordBatchRef::check(header, rest).map_err(|error| unreadable(error, tp, &header))?;
-            let mut open = OpenBatch { header, start: start + BATCH_HEADER_LEN, end, remaining: header.record_count() };
+            if budget.is_spent() {
+                return Ok(Some(HandedOut::Enough));
+            }
+            // The slice itself does not count: without it nothing gets on.
+            if !is_plain(&header) && !pinned.has_room_beside(self.held.counted()) {
+                return Ok(Some(HandedOut::OverLimit));
+            }
+            let mut open = self.open(header, rest, start, pinned).map_err(|error| unreadable(error, tp, &header))?;
             if header.base_offset() < *position {
-                open.skip_to(*position, checked.records());
+                open.skip_to(*position);
             }
             self.next_batch = end;
             if open.remaining > 0 {
                 self.open = Some(open);
-                return Ok(true);
+                return Ok(None);
             }
-            *position = header.next_offset();
+            *position = header.next_offset().max(*position);
         }
+    }
+
+    /// Checks the batch at the front of `bytes`, which is the one at `start`, and decompresses it if need be.
+    fn open(&self, header: BatchHeader, bytes: &[u8], start: usize, pinned: &Pinned) -> Result<OpenBatch> {
+        let remaining = header.record_count();
+        if is_plain(&header) {
+            let end = start.saturating_add(RecordBatchRef::check(header, bytes)?.bytes().len());
+            return Ok(OpenBatch { header, held: self.held.clone(), start: start + BATCH_HEADER_LEN, end, remaining });
+        }
+        let (held, header) = pinned.unpack(&header, bytes)?;
+        Ok(OpenBatch { remaining: header.record_count(), start: 0, end: held.len(), header, held })
     }
 
     /// Whether the batch belongs to an aborted transaction.
@@ -149,12 +191,11 @@ impl Buffered {
         let count = open.remaining as usize;
         if count <= budget.records && size <= budget.bytes {
             budget.spend(count, size);
-            *position = open.header.next_offset();
-            let (header, end, records) = (open.header, open.end, open.remaining);
-            self.open = None;
-            return Some(Run { part: 0, held: Arc::clone(&self.held), header, start, end, records });
+            let OpenBatch { header, held, start, end, remaining } = self.open.take()?;
+            *position = header.next_offset();
+            return Some(Run { part: 0, held, header, start, end, records: remaining });
         }
-        let mut records = Records::resume(&open.header, self.held.bytes(start, open.end), open.remaining);
+        let mut records = open.records();
         let mut taken = 0;
         if size <= budget.bytes
             && let Some(all_but_one) = u32::try_from(budget.records).ok().and_then(|count| count.checked_sub(1))
@@ -181,30 +222,35 @@ impl Buffered {
             taken += 1;
             *position = offset.next();
         }
-        open.start = open.end - records.rest().len();
+        let end = open.end - records.rest().len();
+        let run = Run { part: 0, held: open.held.clone(), header: open.header, start, end, records: taken };
+        open.start = end;
         open.remaining -= taken;
-        let (header, end, is_over) = (open.header, open.start, open.remaining == 0);
-        if is_over {
-            *position = header.next_offset();
+        if open.remaining == 0 {
+            *position = open.header.next_offset();
             self.open = None;
         }
-        let run = Run { part: 0, held: Arc::clone(&self.held), header, start, end, records: taken };
         (taken > 0).then_some(run)
     }
 }
 
 impl OpenBatch {
+    fn records(&self) -> Records<'_> {
+        Records::resume(&self.header, self.held.bytes(self.start, self.end), self.remaining)
+    }
+
     /// Leaves out the records below `position`.
-    fn skip_to(&mut self, position: Offset, mut records: Records<'_>) {
+    fn skip_to(&mut self, position: Offset) {
+        let (mut records, mut remaining) = (self.records(), self.remaining);
         loop {
             let mut ahead = records.clone();
             match ahead.skip_record() {
                 Some(offset) if offset < position => records = ahead,
                 Some(_) | None => break,
             }
-            self.remaining -= 1;
+            remaining -= 1;
         }
-        self.start = self.end - records.rest().len();
+        (self.start, self.remaining) = (self.end - records.rest().len(), remaining);
     }
 }
 

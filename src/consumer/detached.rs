@@ -1,9 +1,8 @@
 //! [P] A record on its own: it holds a share of the fetched bytes instead of borrowing them.
 
 use std::fmt;
-use std::sync::Arc;
 
-use crate::consumer::held::Held;
+use crate::consumer::held::Share;
 use crate::record::{BatchHeader, HeaderRef, RecordRef, Records};
 use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TimestampType, TopicName, TopicPartition};
 
@@ -11,13 +10,14 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TimestampType, T
 ///
 /// It keeps the buffer that it was fetched in, which is up to
 /// [`partition_fetch_bytes_max`](crate::config::ConsumerConfig::partition_fetch_bytes_max) large and shared with the other
-/// records from it, and counts as pinned. Whoever keeps a few records for long copies their bytes instead.
+/// records from it, or, of a compressed batch, the decompressed records; both count as pinned. Whoever keeps a few records
+/// for long copies their bytes instead.
 #[derive(Clone)]
 pub struct DetachedRecord {
     tp: TopicPartition,
-    held: Arc<Held>,
+    held: Share,
     header: BatchHeader,
-    /// Where the record lies in the slice.
+    /// Where the record lies in these bytes.
     start: usize,
     end: usize,
     offset: Offset,
@@ -27,7 +27,7 @@ pub struct DetachedRecord {
 impl DetachedRecord {
     pub(super) fn new(
         tp: TopicPartition,
-        held: Arc<Held>,
+        held: Share,
         header: BatchHeader,
         (start, end): (usize, usize),
         record: &RecordRef<'_>,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::broker::{FetchSource, Parked};
-use crate::consumer::buffered::{Budget, Buffered};
+use crate::consumer::buffered::{Budget, Buffered, HandedOut};
 use crate::consumer::held::Pinned;
 use crate::consumer::records::Contents;
 use crate::consumer::subscription::OffsetSpec;
@@ -22,14 +22,9 @@ pub(super) struct Reading {
     pub(super) isolation: ReadIsolation,
     pub(super) limits: ReadLimits,
     pub(super) pinned: Pinned,
-    pub(super) pinned_bytes_max: u64,
 }
 
 impl Reading {
-    pub(super) fn is_over_limit(&self) -> bool {
-        self.pinned.bytes() >= self.pinned_bytes_max
-    }
-
     /// Whether the slice reaches to the end of what could be seen when it was read.
     fn is_at_end(&self, slice: &LogSlice) -> bool {
         let position = slice.position();
@@ -201,8 +196,10 @@ impl Lane {
         let mut has_fetched = false;
         loop {
             if let (Some(buffered), Position::At(position)) = (&mut self.buffered, &mut self.position) {
-                if !buffered.hand_out(self.source.topic_partition(), position, budget, out)? {
-                    return Ok(Filled::Done);
+                match buffered.hand_out(self.source.topic_partition(), position, &reading.pinned, budget, out)? {
+                    HandedOut::Enough => return Ok(Filled::Done),
+                    HandedOut::OverLimit => return Ok(Filled::OverLimit),
+                    HandedOut::All => {}
                 }
                 let has_seen_end = has_fetched && reading.is_at_end(buffered.slice());
                 self.fetched_to = Some(buffered.slice().without_bytes());
@@ -215,7 +212,7 @@ impl Lane {
             if budget.is_spent() {
                 return Ok(Filled::Done);
             }
-            if reading.is_over_limit() {
+            if !reading.pinned.has_room_beside(0) {
                 let has_more = self.source.offsets()?.end_for(reading.isolation) > self.position()?;
                 return Ok(if has_more { Filled::OverLimit } else { Filled::Done });
             }
@@ -240,7 +237,7 @@ impl Lane {
         }
         let aborted = self.aborted_in(&slice, reading.isolation)?;
         self.position = Position::At(from);
-        self.buffered = Some(Buffered::new(reading.pinned.hold(slice), aborted));
+        self.buffered = Some(Buffered::new(slice, &reading.pinned, aborted));
         Ok(true)
     }
 

@@ -131,8 +131,7 @@ impl Consumer {
             reading: Reading {
                 isolation,
                 limits: ReadLimits::bytes(read_bytes).isolation(isolation),
-                pinned: Pinned::default(),
-                pinned_bytes_max: config.get_pinned_bytes_max(),
+                pinned: Pinned::new(config.get_pinned_bytes_max(), as_usize(config.get_decompressed_bytes_max())),
             },
             limits: PollLimits {
                 records: as_usize(config.get_poll_records_max()),
@@ -291,8 +290,9 @@ impl Consumer {
     /// # Errors
     /// - [`Error::OffsetOutOfRange`]: the position is not, or not any more, in the log; it names where the log starts and ends.
     /// - [`Error::Corrupt`]: the bytes at the position are damaged; it names the next offset that is intact.
-    /// - [`Error::UnreadableBatch`]: the batch at the position is compressed with a codec that is not built in, or too old.
-    /// - [`Error::PinnedMemory`]: too much is held to fetch more.
+    /// - [`Error::UnreadableBatch`]: the batch at the position is compressed with a codec that is not built in, larger than
+    ///   [`decompressed_bytes_max`](ConsumerConfig::decompressed_bytes_max) when decompressed, or too old.
+    /// - [`Error::PinnedMemory`]: too much is held to fetch or decompress more.
     /// - [`Error::InvalidState`]: no partition is assigned.
     /// - [`Error::Closed`], [`Error::UnknownTopicOrPartition`]: the cluster or the topic is gone.
     /// - [`Error::Io`], and what a failed sync says.
@@ -358,8 +358,8 @@ impl Consumer {
             let index = first.wrapping_add(turn) % count;
             let Some(lane) = self.lanes.get_mut(index).filter(|lane| !lane.is_paused()) else { continue };
             let mut filled = lane.fill(&self.reading, &mut budget, &mut contents);
-            if filled == Filled::OverLimit && self.make_room(index) {
-                let Some(lane) = self.lanes.get_mut(index) else { continue };
+            while filled == Filled::OverLimit && self.make_room(index) {
+                let Some(lane) = self.lanes.get_mut(index) else { break };
                 filled = lane.fill(&self.reading, &mut budget, &mut contents);
             }
             is_over_limit |= filled == Filled::OverLimit;
@@ -374,24 +374,18 @@ impl Consumer {
         match self.take_untold() {
             Some(error) => Err(error),
             None if is_over_limit => {
-                Err(Error::PinnedMemory { pinned: self.pinned_bytes(), max: self.reading.pinned_bytes_max })
+                Err(Error::PinnedMemory { pinned: self.pinned_bytes(), max: self.reading.pinned.bytes_max() })
             }
             None => Ok(records),
         }
     }
 
-    /// Gives up what other lanes have fetched ahead, so that this one gets its turn; whether there is room now.
+    /// Gives up what another lane has fetched ahead, so that this one gets its turn; whether there was something.
     fn make_room(&mut self, index: usize) -> bool {
         let count = self.lanes.len();
         // Those that were first lately come last: what they hold is needed the latest.
-        for turn in 1..count {
-            let other = index.wrapping_add(count - turn) % count;
-            let has_given = self.lanes.get_mut(other).is_some_and(Lane::forget_buffered);
-            if has_given && !self.reading.is_over_limit() {
-                return true;
-            }
-        }
-        false
+        let mut others = (1..count).map(|turn| index.wrapping_add(count - turn) % count);
+        others.any(|other| self.lanes.get_mut(other).is_some_and(Lane::forget_buffered))
     }
 
     fn take_untold(&mut self) -> Option<Error> {

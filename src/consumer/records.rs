@@ -8,7 +8,7 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use crate::consumer::detached::DetachedRecord;
-use crate::consumer::held::Held;
+use crate::consumer::held::Share;
 use crate::record::{BatchHeader, RecordHeaders, RecordRef, Records};
 use crate::sync::{Rank, RankedMutex};
 use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TimestampType, TopicName, TopicPartition};
@@ -45,11 +45,11 @@ struct Part {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) part: usize,
-    pub(super) held: Arc<Held>,
+    pub(super) held: Share,
     pub(super) header: BatchHeader,
-    /// Where in the slice the first of them starts.
+    /// Where in these bytes the first of them starts.
     pub(super) start: usize,
-    /// Where in the slice the last of them ends.
+    /// Where in these bytes the last of them ends.
     pub(super) end: usize,
     pub(super) records: u32,
 }
@@ -314,7 +314,7 @@ impl<'a> ConsumerRecord<'a> {
     pub fn detach(&self) -> DetachedRecord {
         let start = self.run.end.saturating_sub(self.left);
         let end = start.saturating_add(self.record.size_in_bytes());
-        DetachedRecord::new(self.tp.clone(), Arc::clone(&self.run.held), self.run.header, (start, end), &self.record)
+        DetachedRecord::new(self.tp.clone(), self.run.held.clone(), self.run.header, (start, end), &self.record)
     }
 }
 

@@ -44,9 +44,18 @@ impl<'a> RecordBatch<'a> {
     /// - [`Error::UnsupportedCodec`] when the codec is not built in.
     /// - [`Error::DecompressedTooLarge`] when the records are larger than the limit.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<RecordBatch<'a>> {
+        RecordBatch::from_bytes_with_limit(bytes, DECOMPRESSED_BYTES_MAX)
+    }
+
+    /// Like [`from_bytes`](Self::from_bytes), where compressed records may have at most `decompressed_bytes_max` bytes. The
+    /// limit says nothing about records that are not compressed: those are borrowed.
+    ///
+    /// # Errors
+    /// Those of [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_with_limit(bytes: &'a [u8], decompressed_bytes_max: usize) -> Result<RecordBatch<'a>> {
         let header = BatchHeader::parse(bytes)?;
         header.verify_crc(bytes)?;
-        RecordBatch::check(header, bytes, DECOMPRESSED_BYTES_MAX)
+        RecordBatch::check(header, bytes, decompressed_bytes_max)
     }
 
     /// Like [`from_bytes`](Self::from_bytes), for bytes whose checksum was verified a moment ago: it is not computed
@@ -58,8 +67,7 @@ impl<'a> RecordBatch<'a> {
         RecordBatch::check(BatchHeader::parse(bytes)?, bytes, DECOMPRESSED_BYTES_MAX)
     }
 
-    /// Like [`from_checked_bytes`](Self::from_checked_bytes), where the header was parsed already, and with another limit.
-    pub(crate) fn check(header: BatchHeader, bytes: &'a [u8], limit: usize) -> Result<RecordBatch<'a>> {
+    fn check(header: BatchHeader, bytes: &'a [u8], limit: usize) -> Result<RecordBatch<'a>> {
         let bytes = header.batch_of(bytes)?;
         if is_plain(&header) {
             let area = bytes.get(BATCH_HEADER_LEN..).unwrap_or_default();

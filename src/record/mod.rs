@@ -64,6 +64,7 @@ mod view;
 
 pub use crate::types::TimestampType;
 pub use batch::{DECOMPRESSED_BYTES_MAX, RecordBatch};
+pub(crate) use batch::{is_plain, unpack_into};
 pub use builder::{BatchBuilder, BatchOptions, Header};
 pub use built::BuiltBatch;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
