@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 
-use logstead::record::{BatchHeader, ControlRecord, RecordBatchRef, RecordRef, Records, TransactionOutcome};
+use logstead::record::{BatchHeader, ControlRecord, RecordBatch, RecordRef, Records, TransactionOutcome};
 use logstead::types::{LeaderEpoch, Sequence, Timestamp, TimestampType};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -30,7 +30,7 @@ pub(crate) enum Content<'a> {
     /// Nobody asked.
     Unasked,
     /// They are readable.
-    Records(RecordBatchRef<'a>),
+    Records(RecordBatch<'a>),
     /// They are not, for this reason.
     Unreadable(String),
 }
@@ -44,9 +44,9 @@ impl Batch<'_> {
         session.text(format_args!("{}", BatchText(self)))?;
         match &self.content {
             Content::Unasked => Ok(()),
-            Content::Records(view) => {
+            Content::Records(batch) => {
                 let (is_control, timestamp_type) = (self.header.is_control(), self.header.timestamp_type());
-                view.records().try_for_each(|record| {
+                batch.records().try_for_each(|record| {
                     session.text(format_args!("{}", RecordText { record, is_control, timestamp_type }))
                 })
             }
@@ -89,8 +89,8 @@ impl Serialize for Batch<'_> {
         }
         match &self.content {
             Content::Unasked => {}
-            Content::Records(view) => {
-                let records = RecordsJson { records: view.records(), is_control: self.header.is_control() };
+            Content::Records(batch) => {
+                let records = RecordsJson { records: batch.records(), is_control: self.header.is_control() };
                 map.serialize_entry("records", &records)?;
             }
             Content::Unreadable(why) => {

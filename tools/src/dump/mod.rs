@@ -55,7 +55,8 @@ pub(crate) struct Dump {
     #[arg(value_name = "FILE", required = true, value_parser = PathBufValueParser::new().try_map(Input::new))]
     files: Vec<Input>,
 
-    /// Print the records of every batch as well, and the block checksums of a seal.
+    /// Print the records of every batch as well, and the block checksums of a seal. Compressed records are shown unless
+    /// their codec is not built in, or a batch of them takes more than 64 MiB.
     #[arg(long)]
     deep: bool,
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use logstead::Error;
 use logstead::error::Damage;
 use logstead::log::{BatchScanner, Seal, SegmentFile};
-use logstead::record::{BATCH_HEADER_LEN, BatchHeader, ControlRecord, RecordBatchRef};
+use logstead::record::{BATCH_HEADER_LEN, BatchHeader, ControlRecord, RecordBatch};
 use logstead::storage::StorageFile;
 use logstead::types::Offset;
 
@@ -132,10 +132,10 @@ impl<'a> BatchPrinter<'a> {
         if !session.is_deep() {
             return Ok(batch.print(session)?);
         }
-        let trouble = match RecordBatchRef::from_checked_bytes(bytes) {
-            Ok(view) => {
-                let trouble = check_controls(&view, position);
-                batch.content = Content::Records(view);
+        let trouble = match RecordBatch::from_checked_bytes(bytes) {
+            Ok(read) => {
+                let trouble = check_controls(&read, position);
+                batch.content = Content::Records(read);
                 trouble
             }
             Err(error) => {
@@ -148,7 +148,9 @@ impl<'a> BatchPrinter<'a> {
             None => Ok(()),
             // The batch itself is intact: what follows it may be shown.
             Some(trouble @ Trouble::Unshown { .. }) => {
-                if self.codecs_missed.insert(header.codec().name()) {
+                let is_codec_missing =
+                    matches!(trouble, Trouble::Unshown { error: Error::UnsupportedCodec { .. }, .. });
+                if !is_codec_missing || self.codecs_missed.insert(header.codec().name()) {
                     session.report(self.path, &trouble)?;
                 }
                 Ok(())
@@ -186,11 +188,11 @@ fn at_batch(error: Error, batch_position: u64) -> Trouble {
 }
 
 /// The first control record that says nothing legible.
-fn check_controls(view: &RecordBatchRef<'_>, position: u64) -> Option<Trouble> {
-    if !view.header().is_control() {
+fn check_controls(batch: &RecordBatch<'_>, position: u64) -> Option<Trouble> {
+    if !batch.header().is_control() {
         return None;
     }
-    view.records().find_map(|record| match ControlRecord::parse(record.key(), record.value()) {
+    batch.records().find_map(|record| match ControlRecord::parse(record.key(), record.value()) {
         Err(Error::Corrupt(corrupt)) => Some(Trouble::Damaged { position, what: corrupt.what }),
         Err(error) => Some(Trouble::Unshown { position, error }),
         Ok(_) => None,

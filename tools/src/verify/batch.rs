@@ -5,7 +5,7 @@ use std::path::Path;
 
 use logstead::Error;
 use logstead::log::ScannedBatch;
-use logstead::record::{BatchHeader, ControlRecord, RecordBatchRef};
+use logstead::record::{BatchHeader, ControlRecord, RecordBatch};
 use logstead::types::{Offset, Timestamp, TimestampType};
 
 use super::files;
@@ -54,11 +54,11 @@ impl<'a> BatchReader<'a> {
             findings.note("attributes", spot(), "a transactional batch has no producer id");
         }
         let mut content = Content { controls: Vec::new(), has_gaps: self.note_gaps(findings, batch) };
-        match RecordBatchRef::from_checked_bytes(batch.bytes) {
-            Ok(view) => {
-                self.check_timestamps(findings, batch.position, &view);
+        match RecordBatch::from_checked_bytes(batch.bytes) {
+            Ok(read) => {
+                self.check_timestamps(findings, batch.position, &read);
                 if header.is_control() {
-                    content.controls = self.read_controls(findings, batch.position, &view);
+                    content.controls = self.read_controls(findings, batch.position, &read);
                 }
             }
             Err(Error::UnsupportedCodec { codec }) => {
@@ -68,6 +68,9 @@ impl<'a> BatchReader<'a> {
                     );
                     findings.note("codec", spot(), what);
                 }
+            }
+            Err(error @ Error::DecompressedTooLarge { .. }) => {
+                findings.damage("decompression limit", spot(), error.to_string());
             }
             Err(error) => {
                 let (at, what) = files::position_and_text(&error);
@@ -95,12 +98,12 @@ impl<'a> BatchReader<'a> {
         true
     }
 
-    fn check_timestamps(&self, findings: &mut Findings, position: u64, view: &RecordBatchRef<'_>) {
-        let header = view.header();
+    fn check_timestamps(&self, findings: &mut Findings, position: u64, batch: &RecordBatch<'_>) {
+        let header = batch.header();
         if header.timestamp_type() == TimestampType::LogAppendTime || header.record_count() == 0 {
             return;
         }
-        let largest = view.records().filter_map(|record| record.timestamp()).max();
+        let largest = batch.records().filter_map(|record| record.timestamp()).max();
         if largest != header.max_timestamp() {
             let millis = |timestamp: Option<Timestamp>| timestamp.map_or(-1, Timestamp::as_millis);
             let (stored, largest) = (millis(header.max_timestamp()), millis(largest));
@@ -113,11 +116,11 @@ impl<'a> BatchReader<'a> {
         &self,
         findings: &mut Findings,
         position: u64,
-        view: &RecordBatchRef<'_>,
+        batch: &RecordBatch<'_>,
     ) -> Vec<(Offset, ControlRecord)> {
-        let header = view.header();
+        let header = batch.header();
         let mut controls = Vec::new();
-        for record in view.records() {
+        for record in batch.records() {
             let spot = Spot::at(self.path, position).offsets(record.offset(), record.offset().next());
             match ControlRecord::parse(record.key(), record.value()) {
                 Ok(ControlRecord::EndTransaction { .. })

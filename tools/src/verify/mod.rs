@@ -53,6 +53,9 @@ Exit codes: 0 done (also with notes), 1 damage or error (told on stderr), 2 wron
 /// be, `note` for what is worth knowing (gaps as compaction leaves them, unknown files, leftovers, an unfinished tail,
 /// records whose codec is not built in). The offsets of a finding do not include the last one named.
 ///
+/// Compressed records are decompressed and checked like others. A batch whose records would take more than 64 MiB is
+/// damage (`decompression limit`), though its checksum is right: no reader with the default limits can read it.
+///
 /// A segment that is gone altogether is a gap, unless the witness of the data folder says that its offsets were
 /// durable and the log had no gaps: then it is damage.
 ///
