@@ -3,6 +3,7 @@
 mod fake;
 mod limits;
 mod model;
+mod packed;
 mod reading;
 mod waiting;
 
@@ -13,7 +14,10 @@ use crate::broker::{Catalog, Host, HostedPartition, Produce, Router, SyncBy, Top
 use crate::config::{Acks, BrokerConfig, Durability, LogConfig};
 use crate::consumer::{Consumer, ConsumerBuilder, ConsumerRecords};
 use crate::log::{Log, LogDirectory, SegmentFile};
-use crate::record::{BatchBuilder, BatchOptions, BuiltBatch, EndTransactionMarker, ProducerStamp, TransactionOutcome};
+use crate::record::{
+    BATCH_HEADER_LEN, BatchBuilder, BatchOptions, BuiltBatch, EndTransactionMarker, ProducerStamp, TransactionOutcome,
+    crc32c,
+};
 use crate::storage::{MemStorage, OpenMode, Storage};
 use crate::sync::completion;
 use crate::time::{Clock, ManualClock, SystemClock};
@@ -82,6 +86,27 @@ impl Rig {
         let produce = Produce { batch: &mut batch, acks: Acks::Leader, deadline: None, sync_by: SyncBy::Caller, done };
         self.partitions[partition].produce(produce, ManualClock::new().now());
         handle.wait().unwrap();
+    }
+
+    /// Appends a batch compressed.
+    pub(super) fn append_packed(&self, partition: usize, batch: BuiltBatch) {
+        self.append_edited(partition, batch, |records| zstd::bulk::compress(&records, 1).unwrap());
+    }
+
+    /// Appends a batch that says that it is compressed, with these bytes in place of its records. Its checksum is right.
+    pub(super) fn append_edited(&self, partition: usize, mut batch: BuiltBatch, edit: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let log = self.log(partition);
+        batch.stamp(log.log_end_offset(), LeaderEpoch::ZERO);
+        let mut bytes = batch.into_buffer();
+        let records = edit(bytes.split_off(BATCH_HEADER_LEN));
+        bytes.extend(records);
+        let length = u32::try_from(bytes.len() - 12).unwrap();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[22] |= 4;
+        let crc = crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        log.append_as_follower(&bytes, ManualClock::new().now()).unwrap();
+        log.advance_high_watermark(log.log_end_offset()).unwrap();
     }
 
     pub(super) fn append_values(&self, partition: usize, values: &[&str]) {

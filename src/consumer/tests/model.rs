@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::{Rig, TOPIC, marker, transactional};
 use crate::config::{ConsumerConfig, Durability, Isolation, LogConfig};
-use crate::consumer::{Consumer, OffsetSpec, PollLimits};
+use crate::consumer::{Consumer, ConsumerRecords, DetachedRecord, OffsetSpec, PollLimits};
+use crate::error::Error;
 use crate::record::TransactionOutcome;
 use crate::types::Offset;
 
@@ -14,12 +15,13 @@ const PRODUCERS: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A batch of this many records with values of this size, of a transaction or of none.
+    /// A batch of this many records with values of this size, of a transaction or of none, compressed or not.
     Append {
         partition: usize,
         producer: Option<usize>,
         count: usize,
         value_bytes: usize,
+        is_packed: bool,
     },
     /// Ends the open transaction of this producer in this partition.
     End {
@@ -28,6 +30,13 @@ enum Step {
         outcome: TransactionOutcome,
     },
     Poll(PollLimits),
+    /// Keeps a record of each poll from now on, or drops those that were kept.
+    Keep(bool),
+    /// Pauses this partition, or resumes it.
+    Pause {
+        partition: usize,
+        is_paused: bool,
+    },
     /// To this offset, or to this many before the end.
     Seek {
         partition: usize,
@@ -40,13 +49,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let partition = 0..2_usize;
     let outcome = prop_oneof![Just(TransactionOutcome::Commit), Just(TransactionOutcome::Abort)];
     let step = prop_oneof![
-        4 => (partition.clone(), prop::option::of(0..PRODUCERS), 1..6_usize, 0..60_usize).prop_map(
-            |(partition, producer, count, value_bytes)| Step::Append { partition, producer, count, value_bytes }
+        4 => (partition.clone(), prop::option::of(0..PRODUCERS), 1..6_usize, 0..60_usize, any::<bool>()).prop_map(
+            |(partition, producer, count, value_bytes, is_packed)| {
+                Step::Append { partition, producer, count, value_bytes, is_packed }
+            }
         ),
         2 => (partition.clone(), 0..PRODUCERS, outcome)
             .prop_map(|(partition, producer, outcome)| Step::End { partition, producer, outcome }),
         4 => (1..9_usize, prop_oneof![1..200_usize, Just(usize::MAX)])
             .prop_map(|(records, bytes)| Step::Poll(PollLimits { records, bytes })),
+        1 => any::<bool>().prop_map(Step::Keep),
+        1 => (partition.clone(), any::<bool>()).prop_map(|(partition, is_paused)| Step::Pause { partition, is_paused }),
         1 => (partition, 0..60_u64, any::<bool>())
             .prop_map(|(partition, offset, is_from_end)| Step::Seek { partition, offset, is_from_end }),
     ];
@@ -78,6 +91,7 @@ struct Model {
     sequences: [usize; PRODUCERS],
     /// Where the reader stands, at least: what follows may be invisible.
     position: usize,
+    is_paused: bool,
 }
 
 impl Model {
@@ -109,6 +123,9 @@ struct Run {
     models: [Model; 2],
     /// Little memory may be pinned, so that a poll may return less than there is.
     is_tight: bool,
+    is_keeping: bool,
+    /// Records of earlier polls, with their values.
+    kept: Vec<(DetachedRecord, String)>,
 }
 
 impl Run {
@@ -120,23 +137,47 @@ impl Run {
             .partition_fetch_bytes_max(partition_bytes)
             .pinned_bytes_max(pinned_bytes);
         let consumer = rig.builder().topic(TOPIC).config(config).build().unwrap();
-        Run { rig, isolation, consumer, models: Default::default(), is_tight: pinned_bytes == 1 }
+        Run {
+            rig,
+            isolation,
+            consumer,
+            models: Default::default(),
+            is_tight: pinned_bytes == 1,
+            is_keeping: false,
+            kept: Vec::new(),
+        }
     }
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Append { partition, producer, count, value_bytes } => {
-                self.append(partition, producer, count, value_bytes);
+            Step::Append { partition, producer, count, value_bytes, is_packed } => {
+                self.append(partition, producer, (count, value_bytes), is_packed);
             }
             Step::End { partition, producer, outcome } => self.end(partition, producer, outcome),
             Step::Poll(limits) => {
                 self.poll(limits);
             }
+            Step::Keep(is_keeping) => {
+                self.is_keeping = is_keeping;
+                self.kept.clear();
+            }
+            Step::Pause { partition, is_paused } => {
+                let tp = super::tp(partition as i32);
+                let change = if is_paused { Consumer::pause } else { Consumer::resume };
+                change(&mut self.consumer, &tp).unwrap();
+                self.models[partition].is_paused = is_paused;
+            }
             Step::Seek { partition, offset, is_from_end } => self.seek(partition, offset, is_from_end),
         }
     }
 
-    fn append(&mut self, partition: usize, producer: Option<usize>, count: usize, value_bytes: usize) {
+    fn append(
+        &mut self,
+        partition: usize,
+        producer: Option<usize>,
+        (count, value_bytes): (usize, usize),
+        is_packed: bool,
+    ) {
         let model = &mut self.models[partition];
         let base = model.slots.len();
         let values: Vec<_> =
@@ -157,7 +198,10 @@ impl Run {
             None => super::batch(&texts),
         };
         model.slots.extend(values.into_iter().map(|value| Slot { value: Some(value), transaction }));
-        self.rig.append(partition, batch);
+        match is_packed {
+            true => self.rig.append_packed(partition, batch),
+            false => self.rig.append(partition, batch),
+        }
         self.rig.partitions[partition].sync().unwrap();
     }
 
@@ -175,7 +219,10 @@ impl Run {
 
     /// Returns how many records came.
     fn poll(&mut self, limits: PollLimits) -> usize {
-        let records = self.consumer.poll_with(limits, Duration::ZERO).unwrap();
+        let records = match self.consumer.poll_with(limits, Duration::ZERO) {
+            Err(Error::PinnedMemory { pinned, max: 1 }) if !self.kept.is_empty() && pinned > 0 => return 0,
+            other => other.unwrap(),
+        };
         let bytes: usize = records.iter().map(|record| record.size_in_bytes()).sum();
         assert!(records.len() <= limits.records);
         assert!(bytes <= limits.bytes || records.len() == 1);
@@ -193,7 +240,8 @@ impl Run {
             if let Some((offset, _)) = came.last() {
                 model.position = offset + 1;
             }
-            left += expected.len() - came.len();
+            assert!(came.is_empty() || !model.is_paused, "{tp} is paused");
+            left += if model.is_paused { 0 } else { expected.len() - came.len() };
             let position = self.consumer.position(&tp).unwrap().get() as usize;
             let next =
                 pending.get(came.len()).map_or(model.end(self.isolation).max(model.position), |(offset, _)| *offset);
@@ -202,7 +250,18 @@ impl Run {
         // It stops for a limit, not for anything else.
         let is_full = records.len() == limits.records || bytes + 200 > limits.bytes;
         assert!(left == 0 || is_full || (self.is_tight && !records.is_empty()), "{left} left, {limits:?}");
+        self.check_kept(&records);
         records.len()
+    }
+
+    /// Whatever was read since, records that are kept are as they were; and all memory is given back with the last of them.
+    fn check_kept(&mut self, records: &ConsumerRecords) {
+        let value = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        if self.is_keeping {
+            let last = records.iter().last().map(|record| (record.detach(), value(record.value())));
+            self.kept.extend(last);
+        }
+        assert!(self.kept.iter().all(|(record, expected)| value(record.value()) == *expected));
     }
 
     fn seek(&mut self, partition: usize, offset: u64, is_from_end: bool) {
@@ -228,11 +287,14 @@ proptest! {
     ) {
         let mut run = Run::new(isolation, partition_bytes, pinned_bytes);
         steps.into_iter().for_each(|step| run.step(step));
+        run.step(Step::Keep(false));
+        (0..2).for_each(|partition| run.step(Step::Pause { partition, is_paused: false }));
         while run.poll(PollLimits { records: 7, bytes: usize::MAX }) > 0 {}
         for (partition, model) in run.models.iter().enumerate() {
             prop_assert_eq!(model.pending(isolation), []);
             let lag = run.consumer.lag(&super::tp(partition as i32)).unwrap();
             prop_assert_eq!(lag, 0);
         }
+        prop_assert_eq!(run.consumer.pinned_bytes(), 0);
     }
 }

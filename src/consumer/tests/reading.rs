@@ -7,7 +7,7 @@ use super::fake::Watched;
 use super::{Rig, TOPIC, at, marker, read, tp, transactional, values};
 use crate::config::{Durability, Isolation, LogConfig};
 use crate::consumer::{OffsetSpec, StartAt};
-use crate::error::{Error, ErrorClass};
+use crate::error::Error;
 use crate::record::TransactionOutcome::{Abort, Commit};
 use crate::types::Timestamp;
 
@@ -152,30 +152,6 @@ fn damage_in_one_partition_does_not_stop_the_others() {
     assert!(matches!(consumer.poll(NOW), Err(Error::Corrupt(_))));
     consumer.seek(&tp(0), next_intact).unwrap();
     assert_eq!(values(&consumer.poll(NOW).unwrap()), ["0-1", "0-2"]);
-}
-
-#[test]
-fn a_batch_that_cannot_be_decoded_is_named() {
-    let rig = Rig::new(1);
-    rig.append_values(0, &["plain"]);
-    // The same batch, said to be compressed; its checksum is right.
-    let mut bytes = super::batch(&["packed"]).into_buffer();
-    bytes[7] = 1;
-    bytes[12..16].copy_from_slice(&[0; 4]);
-    bytes[22] |= 4;
-    let crc = crate::record::crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    rig.log(0).append_as_follower(&bytes, crate::time::Clock::now(&crate::time::ManualClock::new())).unwrap();
-    rig.append_values(0, &["behind"]);
-    let mut consumer = rig.consumer();
-    assert_eq!(values(&consumer.poll(NOW).unwrap()), ["plain"]);
-    let refused = consumer.poll(NOW).unwrap_err();
-    let Error::UnreadableBatch { first, next, ref cause, .. } = refused else { panic!("{refused}") };
-    assert_eq!((first, next), (at(1), at(2)));
-    assert!(matches!(**cause, Error::UnsupportedCodec { codec: "zstd" }), "{cause}");
-    assert_eq!((refused.class(), refused.kafka_code()), (ErrorClass::Config, 76));
-    consumer.seek(&tp(0), next).unwrap();
-    assert_eq!(values(&consumer.poll(NOW).unwrap()), ["behind"]);
 }
 
 #[test]
