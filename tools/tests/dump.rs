@@ -14,6 +14,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
+use logstead::record::BatchHeader;
 use serde_json::{Value, json};
 
 use support::{Run, command, correct_checksum, dump, dump_in, fixture, fixtures, flip, json_of, path_of, write_folder};
@@ -22,11 +23,7 @@ use support::{Run, command, correct_checksum, dump, dump_in, fixture, fixtures, 
 
 #[test]
 fn the_text_of_kafkas_folders_is_that_of_kafkas_own_tool() {
-    let all = fs::read_to_string(fixtures().join("dump.txt")).unwrap();
-    // Compressed records cannot be shown.
-    let (before, rest) = all.split_once("Dumping codecs-0/00000000000000000000.log\n").unwrap();
-    let (_, after) = rest.split_once("Dumping codecs-0/00000000000000000000.timeindex\n").unwrap();
-    let expected = format!("{before}Dumping codecs-0/00000000000000000000.timeindex\n{after}");
+    let expected = fs::read_to_string(fixtures().join("dump.txt")).unwrap();
     let files: Vec<&str> = expected.lines().filter_map(|line| line.strip_prefix("Dumping ")).collect();
     let run = dump_in(&fixtures(), &[&["--deep"], &files[..]].concat());
     assert_eq!(run.stderr, "");
@@ -97,22 +94,33 @@ fn timestamp_type_and_delete_horizon_are_shown() {
 }
 
 #[test]
-fn compressed_batches_are_listed_without_their_records() {
-    let log = fixture("codecs-0/00000000000000000000.log");
-    let run = dump(&["--json", &log]);
-    let codecs: Vec<_> = run.json_lines().iter().map(|batch| batch["compression"].clone()).collect();
-    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+fn compressed_records_are_shown_as_json() {
+    let lines = dump(&["--json", "--deep", &fixture("codecs-0/00000000000000000000.log")]).json_lines();
+    let codecs: Vec<_> = lines.iter().map(|batch| batch["compression"].as_str().unwrap()).collect();
     assert_eq!(codecs, ["none", "gzip", "snappy", "lz4", "zstd"]);
-
-    let run = dump(&["--json", "--deep", &log]);
-    let lines = run.json_lines();
-    assert_eq!(run.code, 1);
-    assert_eq!(lines[0]["records"].as_array().unwrap().len(), 4);
-    for (batch, codec) in lines[1..].iter().zip(["gzip", "snappy", "lz4", "zstd"]) {
-        assert!(batch.as_object().unwrap().contains_key("records") && batch["records"].is_null());
-        assert!(batch["error"].as_str().unwrap().contains(codec), "{batch}");
-        assert!(run.stderr.contains(&format!("compressed with {codec}")), "{}", run.stderr);
+    for (batch, codec) in lines.iter().zip(&codecs) {
+        let records = batch["records"].as_array().unwrap();
+        let keys: Vec<_> = records.iter().map(|record| record["key"].clone()).collect();
+        assert_eq!(keys, [0, 1, 2, 3].map(|number| json!(format!("{codec}-{number}"))));
+        assert_eq!(records[3]["headers"], json!([{"key": "codec", "value": codec}]));
     }
+}
+
+#[test]
+fn compressed_records_beyond_the_limit_are_not_shown_and_what_follows_them_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("00000000000000000000.log");
+    let plain = fs::read(fixture("plain-0/00000000000000000000.log")).unwrap();
+    let mut second = plain[..BatchHeader::parse(&plain).unwrap().size_in_bytes()].to_vec();
+    second[7] = 1;
+    fs::write(&log, [support::bomb::bomb(1 << 30), second].concat()).unwrap();
+    let run = dump(&["--json", "--deep", log.to_str().unwrap()]);
+    let lines = run.json_lines();
+    assert_eq!((run.code, lines.len()), (1, 2), "{}", run.stderr);
+    assert!(lines[0]["records"].is_null() && lines[0]["isValid"] == true);
+    assert!(lines[0]["error"].as_str().unwrap().contains("larger than 67108864 bytes"), "{}", lines[0]);
+    assert!(run.stderr.contains("at position 0: the records, compressed with zstd"), "{}", run.stderr);
+    assert_eq!(lines[1]["records"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `logstead consume`.
 
+use std::fs;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 
@@ -62,6 +64,46 @@ fn an_offset_out_of_range_is_an_error_that_tells_the_range() {
     data.run(&["consume", "places", "--offset", "6"]).assert_error(range);
     data.run(&["consume", "places", "--offset", "6", "--partition", "1", "--follow"]).assert_error(range);
     data.run(&["consume", "places", "--partition", "2"]).assert_error("unknown partition 2 of topic places");
+}
+
+/// A topic whose one partition is the folder that Kafka wrote with every codec.
+fn every_codec() -> Data {
+    let data = Data::new();
+    let folder = data.path().join("codecs-0");
+    fs::create_dir_all(&folder).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/kafka-4.0/codecs-0");
+    for entry in fs::read_dir(fixtures).unwrap() {
+        let entry = entry.unwrap();
+        // The topic that adopts the partition brings an id of its own.
+        if entry.file_name() != "partition.metadata" {
+            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+    }
+    let cluster = Cluster::open(data.path()).unwrap();
+    if cluster.topic("codecs").is_err() {
+        cluster.create_topic("codecs", TopicConfig::new()).unwrap();
+    }
+    cluster.close().unwrap();
+    data
+}
+
+#[test]
+fn compressed_records_are_printed_like_others() {
+    let data = every_codec();
+    let text = String::from_utf8(data.values("codecs")).unwrap();
+    let expected: Vec<_> = ["none", "gzip", "snappy", "lz4", "zstd"]
+        .iter()
+        .flat_map(|codec| (0..4).map(move |number| format!("{codec} {number}")))
+        .collect();
+    let ends: Vec<_> = text.lines().map(|line| line.rsplit("; ").next().unwrap()).collect();
+    assert_eq!(ends, expected);
+    let lines = data.json(&["consume", "codecs", "--format", "json", "--offset", "14"]);
+    let keys: Vec<_> = lines.iter().map(|line| line["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["lz4-2", "lz4-3", "zstd-0", "zstd-1", "zstd-2", "zstd-3"]);
+    assert_eq!(
+        (&lines[0]["timestamp"], &lines[0]["headers"][0]["value"]),
+        (&1_700_000_000_002_i64.into(), &"lz4".into())
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Running the program, and folders for it to look at.
 
+pub(crate) mod bomb;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -73,6 +73,21 @@ fn a_length_that_is_far_too_large_allocates_nothing() {
 }
 
 #[test]
+fn records_that_become_too_large_are_damage_and_what_follows_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let partition = folder.path().join(PARTITION);
+    fs::create_dir(&partition).unwrap();
+    let mut second = crate::bomb::bomb(128 << 10);
+    second[7] = 1;
+    fs::write(partition.join("00000000000000000000.log"), [crate::bomb::bomb(1 << 30), second].concat()).unwrap();
+    let run = verify(&partition);
+    let kinds: Vec<_> = run.found("damage", &partition).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!((run.code, kinds), (1, vec!["decompression limit".to_owned(), "record".to_owned()]), "{}", run.stdout);
+    let line = &run.json_lines()[0];
+    assert_eq!((&line["position"], &line["firstOffset"], &line["endOffset"]), (&0.into(), &0.into(), &1.into()));
+}
+
+#[test]
 fn headers_all_over_a_file_do_not_keep_it_busy() {
     let folder = tempfile::tempdir().unwrap();
     let mut header = [0_u8; 61];

@@ -9,6 +9,8 @@
     reason = "a test works on real files and fails by panicking"
 )]
 
+#[path = "../support/bomb.rs"]
+mod bomb;
 mod damage;
 mod flips;
 mod hostile;
