@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::log::LogSlice;
-use crate::record::{BatchHeader, unpack_into};
+use crate::record::{BatchHeader, Decompressor, unpack_into};
 use crate::sync::{Rank, RankedMutex};
 
 /// Memory for decompressed records that is kept for later: so many bytes, in so many pieces. A poll with the default limits
@@ -38,6 +38,8 @@ struct Shared {
 struct Free {
     areas: Vec<Arc<Held>>,
     bytes: usize,
+    /// With what the codecs keep from one batch to the next.
+    decompressor: Decompressor,
 }
 
 impl Pinned {
@@ -74,25 +76,27 @@ impl Pinned {
     /// # Errors
     /// Those of [`unpack_into`].
     pub(super) fn unpack(&self, header: &BatchHeader, bytes: &[u8]) -> Result<(Share, BatchHeader)> {
-        let mut area = self.shared.take_free();
+        let (mut area, mut decompressor) = self.shared.take_free();
         let held = Arc::get_mut(&mut area).ok_or(Error::Internal { invariant: "nobody holds free memory" })?;
         let HeldBytes::Unpacked(records) = &mut held.bytes else {
             return Err(Error::Internal { invariant: "free memory is not that of a slice" });
         };
-        let header = unpack_into(header, bytes, self.decompressed_bytes_max, records)?;
+        let header = unpack_into(&mut decompressor, header, bytes, self.decompressed_bytes_max, records)?;
+        self.shared.free.lock().decompressor = decompressor;
         held.count(&self.shared);
         Ok((Share(Some(area)), header))
     }
 }
 
 impl Shared {
-    fn take_free(&self) -> Arc<Held> {
+    fn take_free(&self) -> (Arc<Held>, Decompressor) {
         let mut free = self.free.lock();
+        let decompressor = std::mem::take(&mut free.decompressor);
         let Some(area) = free.areas.pop() else {
-            return Arc::new(Held { bytes: HeldBytes::Unpacked(Vec::new()), counted: None });
+            return (Arc::new(Held { bytes: HeldBytes::Unpacked(Vec::new()), counted: None }), decompressor);
         };
         free.bytes = free.bytes.saturating_sub(area.size());
-        area
+        (area, decompressor)
     }
 
     /// Keeps memory that nobody holds any more, unless there is enough.

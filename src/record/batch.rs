@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::compression::decompress;
+use super::compression::Decompressor;
 use super::header::{BATCH_HEADER_LEN, BatchHeader, Compression};
 use super::view::{RecordBatchRef, Records, check_records};
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl<'a> RecordBatch<'a> {
             return Ok(RecordBatch { header, bytes, area: Cow::Borrowed(area) });
         }
         let mut area = Vec::new();
-        let header = unpack_into(&header, bytes, limit, &mut area)?;
+        let header = unpack_into(&mut Decompressor::default(), &header, bytes, limit, &mut area)?;
         Ok(RecordBatch { header, bytes, area: Cow::Owned(area) })
     }
 
@@ -110,10 +110,17 @@ pub(crate) fn is_plain(header: &BatchHeader) -> bool {
 ///
 /// # Errors
 /// Those of [`RecordBatch::from_checked_bytes`]. `area` holds anything then.
-pub(crate) fn unpack_into(header: &BatchHeader, bytes: &[u8], limit: usize, area: &mut Vec<u8>) -> Result<BatchHeader> {
+pub(crate) fn unpack_into(
+    decompressor: &mut Decompressor,
+    header: &BatchHeader,
+    bytes: &[u8],
+    limit: usize,
+    area: &mut Vec<u8>,
+) -> Result<BatchHeader> {
     area.clear();
     let packed = header.batch_of(bytes)?.get(BATCH_HEADER_LEN..).unwrap_or_default();
-    decompress(header.codec(), packed, limit, area).map_err(|error| in_batch(error, BATCH_HEADER_LEN))?;
+    let unpacked = decompressor.decompress(header.codec(), packed, limit, area);
+    unpacked.map_err(|error| in_batch(error, BATCH_HEADER_LEN))?;
     // Positions behind the codec would tell nobody anything: the damage is where the compressed records start.
     check_records(header, area).map_err(|error| match error {
         Error::Corrupt(corrupt) => Error::corrupt(BATCH_HEADER_LEN as u64, corrupt.what),

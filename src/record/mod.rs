@@ -67,6 +67,7 @@ pub use batch::{DECOMPRESSED_BYTES_MAX, RecordBatch};
 pub(crate) use batch::{is_plain, unpack_into};
 pub use builder::{BatchBuilder, BatchOptions, Header};
 pub use built::BuiltBatch;
+pub(crate) use compression::Decompressor;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
 pub use header::{BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp};
 pub use view::{HeaderRef, RecordBatchRef, RecordHeaders, RecordRef, Records};
