@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use logstead::cluster::Cluster;
 use logstead::config::TopicConfig;
@@ -66,23 +67,21 @@ fn an_offset_out_of_range_is_an_error_that_tells_the_range() {
     data.run(&["consume", "places", "--partition", "2"]).assert_error("unknown partition 2 of topic places");
 }
 
-/// A topic whose one partition is the folder that Kafka wrote with every codec.
+/// Kafka's partition with a batch of every codec, which becomes a topic when the folder is opened.
 fn every_codec() -> Data {
     let data = Data::new();
     let folder = data.path().join("codecs-0");
     fs::create_dir_all(&folder).unwrap();
+    fs::write(data.path().join("meta.properties"), "version=1\ncluster.id=the-cluster\nnode.id=1\n").unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/kafka-4.0/codecs-0");
     for entry in fs::read_dir(fixtures).unwrap() {
         let entry = entry.unwrap();
-        // The topic that adopts the partition brings an id of its own.
-        if entry.file_name() != "partition.metadata" {
-            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-        }
+        fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
     }
     let cluster = Cluster::open(data.path()).unwrap();
-    if cluster.topic("codecs").is_err() {
-        cluster.create_topic("codecs", TopicConfig::new()).unwrap();
-    }
+    // Logs are opened when they are used.
+    let mut consumer = cluster.consumer().topic("codecs").build().unwrap();
+    assert_eq!(consumer.poll(Duration::ZERO).unwrap().len(), 20);
     cluster.close().unwrap();
     data
 }
