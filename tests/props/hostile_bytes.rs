@@ -7,7 +7,7 @@ use logstead::log::{
 };
 use logstead::record::{
     BatchBuilder, BatchHeader, BatchOptions, BuiltBatch, ControlRecord, EndTransactionMarker, Header, ProducerStamp,
-    RecordBatchRef, TransactionOutcome,
+    RecordBatch, RecordBatchRef, TransactionOutcome,
 };
 use logstead::types::{
     Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicName, TopicPartition,
@@ -15,6 +15,7 @@ use logstead::types::{
 use proptest::prelude::*;
 
 use crate::allocation::peak_of;
+use crate::packed::{CODECS, packed, seal as seal_batch};
 
 /// What an error with its text and boxes may take beside the four times of the input.
 const SLACK_BYTES: usize = 2_048;
@@ -188,6 +189,21 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
+/// Bytes that a compressed batch may become here, and what a codec may keep beside them.
+const LIMIT_BYTES: usize = 64 << 10;
+const CODEC_BYTES: usize = 256 << 10;
+
+/// Reads a batch that may be compressed; the input says nothing about the memory that it takes, the limit does.
+fn feed_packed(bytes: &[u8]) {
+    let read = || {
+        let batch = RecordBatch::from_bytes_with_limit(bytes, LIMIT_BYTES)?;
+        walk(&batch.view());
+        Ok::<_, logstead::Error>(batch.bytes().len())
+    };
+    let (_, peak) = peak_of(read);
+    assert!(peak <= LIMIT_BYTES + CODEC_BYTES, "{peak} bytes for {}", bytes.len());
+}
+
 #[test]
 fn what_is_valid_is_accepted() {
     let [batch, marker, seal, manifest, index, times, aborted] = valid().try_into().unwrap();
@@ -199,6 +215,17 @@ fn what_is_valid_is_accepted() {
     assert_eq!(OffsetIndex::from_bytes(Offset::ZERO, index).unwrap().len(), 2);
     assert_eq!(TimeIndex::from_bytes(Offset::ZERO, times).unwrap().len(), 2);
     assert_eq!(TransactionIndex::from_bytes(Offset::ZERO, aborted).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_valid_is_accepted_compressed() {
+    for codec in CODECS {
+        let bytes = packed(batch(), codec);
+        let read = RecordBatch::from_bytes_with_limit(&bytes, 1_000).unwrap();
+        assert_eq!((read.records().count(), read.header().codec()), (3, codec));
+        let refused = RecordBatch::from_bytes_with_limit(&bytes, 100).unwrap_err();
+        assert!(matches!(refused, logstead::Error::DecompressedTooLarge { max: 100, .. }), "{refused}");
+    }
 }
 
 #[test]
@@ -221,6 +248,37 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..1_100)) {
         feed(&bytes);
+    }
+
+    #[test]
+    fn changed_streams_are_read_or_refused(
+        codec in prop::sample::select(CODECS.to_vec()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = packed(batch(), codec);
+        let stream = 61..bytes.len();
+        for (at, value) in changes {
+            bytes[stream.start + at.index(stream.len())] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(stream.start + cut.index(stream.len()));
+        }
+        seal_batch(&mut bytes);
+        feed_packed(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_streams_are_read_or_refused(
+        codec in 1..5_u8,
+        stream in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let mut bytes = batch();
+        bytes.truncate(61);
+        bytes[22] = bytes[22] & !7 | codec;
+        bytes.extend(stream);
+        seal_batch(&mut bytes);
+        feed_packed(&bytes);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod hostile_folder;
 mod log_model;
 mod model;
 mod offset_by_time;
+mod packed;
 mod producer;
 mod read_only;
 
