@@ -3,7 +3,7 @@
 //! Kafka's counterpart: `LogConfig`, as far as it is implemented (`LogConfig::FIELDS`).
 
 use super::value::{Value, parse_word};
-use super::{Accepts, config};
+use super::{Accepts, TopicCompression, config};
 use crate::types::TimestampType;
 
 config! {
@@ -50,8 +50,27 @@ config! {
         index_interval_bytes / get_index_interval_bytes:
             Bytes("index.interval.bytes", "bytes", [0..=2_147_483_647], 4_096),
 
-        /// The largest batch accepted, as encoded and compressed.
+        /// The largest batch accepted, as it is stored.
         batch_bytes_max / get_batch_bytes_max: Bytes("max.message.bytes", "bytes", [0..=2_147_483_647], 1_048_588),
+
+        /// How batches are compressed. What a producer hands over in another codec is compressed anew with this one; in the same
+        /// codec it stays as it is, byte for byte, whatever its level.
+        compression / get_compression: TopicCompression(
+            "compression.type",
+            "",
+            ["uncompressed" | "gzip" | "snappy" | "lz4" | "zstd" | "producer"],
+            Producer
+        ),
+
+        /// How hard gzip tries; -1 leaves it to gzip.
+        compression_gzip_level / get_compression_gzip_level:
+            Level("compression.gzip.level", "", ["-1" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"], (-1)),
+
+        /// How hard LZ4 tries. There is one compressor here, the fast one, which Kafka means by 9: all levels are alike.
+        compression_lz4_level / get_compression_lz4_level: Level("compression.lz4.level", "", [1..=17], (9)),
+
+        /// How hard Zstandard tries.
+        compression_zstd_level / get_compression_zstd_level: Level("compression.zstd.level", "", [-131_072..=22], (3)),
 
         /// Whose time the records carry: the producer's, or that of the append.
         timestamp_type / get_timestamp_type:
@@ -204,6 +223,10 @@ mod tests {
                 "segment_index_bytes | segment.index.bytes | 4 to 2147483647 bytes| 10485760",
                 "index_interval_bytes | index.interval.bytes | 0 to 2147483647 bytes| 4096",
                 "batch_bytes_max | max.message.bytes | 0 to 2147483647 bytes| 1048588",
+                "compression | compression.type | uncompressed or gzip or snappy or lz4 or zstd or producer | producer",
+                "compression_gzip_level | compression.gzip.level | -1 or 1 or 2 or 3 or 4 or 5 or 6 or 7 or 8 or 9 | -1",
+                "compression_lz4_level | compression.lz4.level | 1 to 17 | 9",
+                "compression_zstd_level | compression.zstd.level | -131072 to 22 | 3",
                 "timestamp_type | message.timestamp.type | CreateTime or LogAppendTime | CreateTime",
                 "timestamp_before_max | message.timestamp.before.max.ms | 0 or more ms| 9223372036854775807",
                 "timestamp_after_max | message.timestamp.after.max.ms | 0 or more ms| 3600000",

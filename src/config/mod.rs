@@ -9,6 +9,7 @@
 //! [P]: crate
 
 mod broker;
+mod compression;
 mod consumer;
 mod log;
 pub(crate) mod nearest;
@@ -21,9 +22,10 @@ use std::fmt;
 use crate::error::{ConfigViolation, Error, Result};
 
 pub use broker::BrokerConfig;
+pub use compression::{CompressionType, TopicCompression};
 pub use consumer::{ConsumerConfig, Isolation};
 pub use log::{Durability, LogConfig, ReadMode};
-pub use producer::{Acks, CompressionType, ProducerConfig};
+pub use producer::{Acks, ProducerConfig};
 pub use topic::TopicConfig;
 pub(crate) use topic::{PARTITIONS_MAX, StoredConfig};
 
@@ -74,10 +76,6 @@ impl fmt::Display for Accepts {
 /// than its configuration says would be worse than one that cannot be opened.
 const KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED: &[&str] = &[
     "cleanup.policy",
-    "compression.gzip.level",
-    "compression.lz4.level",
-    "compression.type",
-    "compression.zstd.level",
     "delete.retention.ms",
     "file.delete.delay.ms",
     "flush.ms",
@@ -131,6 +129,7 @@ fn verdict(violations: Vec<ConfigViolation>) -> Result<()> {
 /// | `Millis` | `Duration` | milliseconds |
 /// | `MillisLimit` | `Option<Duration>` | milliseconds; 2^63 - 1, Kafka's "no limit", is `None` |
 /// | `Flag` | `bool` | `true` or `false` |
+/// | `Level` | `i32` | a number in parentheses |
 /// | an enumeration with `Value` | itself | a variant; its `as_str` gives Kafka's spelling |
 ///
 /// `absent` is the value that `from_pairs` gives to a field whose key does not occur, where that is not the default.
@@ -269,31 +268,37 @@ macro_rules! config {
     (@type Millis) => { ::std::time::Duration };
     (@type MillisLimit) => { Option<::std::time::Duration> };
     (@type Flag) => { bool };
+    (@type Level) => { i32 };
     (@type $choice:ident) => { $choice };
 
     (@default Bytes $number:tt) => { $number };
     (@default Millis $number:tt) => { ::std::time::Duration::from_millis($number) };
     (@default MillisLimit $number:tt) => { $crate::config::value::limit_from_millis($number) };
     (@default Flag $flag:tt) => { $flag };
+    (@default Level ($number:literal)) => { $number };
     (@default $choice:ident $variant:tt) => { $choice::$variant };
 
     (@default_text Bytes $number:tt) => { concat!($number) };
     (@default_text Millis $number:tt) => { concat!($number) };
     (@default_text MillisLimit $number:tt) => { concat!($number) };
     (@default_text Flag $flag:tt) => { stringify!($flag) };
+    (@default_text Level ($number:literal)) => { concat!($number) };
     (@default_text $choice:ident $variant:tt) => { $choice::$variant.as_str() };
 
     (@key none) => { None::<&'static str> };
     (@key $key:tt) => { Some($key) };
 
     (@rules none, $unit:literal, $accepts:tt, $default:tt) => {
-        concat!("Accepts ", config!(@accepts_text $accepts), $unit, "; default ", stringify!($default), ". No key of Kafka's.")
+        concat!("Accepts ", config!(@accepts_text $accepts), $unit, "; default ", config!(@plain $default), ". No key of Kafka's.")
     };
     (@rules $key:tt, $unit:literal, $accepts:tt, $default:tt) => {
         concat!(
-            "Kafka's `", $key, "`: ", config!(@accepts_text $accepts), $unit, "; default ", stringify!($default), "."
+            "Kafka's `", $key, "`: ", config!(@accepts_text $accepts), $unit, "; default ", config!(@plain $default), "."
         )
     };
+
+    (@plain ($number:literal)) => { stringify!($number) };
+    (@plain $default:tt) => { stringify!($default) };
 
     (@accepts_text [$low:literal..]) => { concat!(stringify!($low), " or more ") };
     (@accepts_text [$low:literal..=$high:literal]) => { concat!(stringify!($low), " to ", stringify!($high), " ") };

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Durability, KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED, LogConfig, ReadMode, reject_key, verdict};
+use super::{Durability, KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED, LogConfig, ReadMode, TopicCompression, reject_key, verdict};
 use crate::error::{ConfigViolation, Error, Result};
 use crate::types::TimestampType;
 
@@ -83,6 +83,10 @@ impl TopicConfig {
         segment_index_bytes: u64, "get_segment_index_bytes";
         index_interval_bytes: u64, "get_index_interval_bytes";
         batch_bytes_max: u64, "get_batch_bytes_max";
+        compression: TopicCompression, "get_compression";
+        compression_gzip_level: i32, "get_compression_gzip_level";
+        compression_lz4_level: i32, "get_compression_lz4_level";
+        compression_zstd_level: i32, "get_compression_zstd_level";
         timestamp_type: TimestampType, "get_timestamp_type";
         timestamp_before_max: Option<Duration>, "get_timestamp_before_max";
         timestamp_after_max: Option<Duration>, "get_timestamp_after_max";
@@ -268,6 +272,10 @@ mod tests {
             .segment_index_bytes(4)
             .index_interval_bytes(5)
             .batch_bytes_max(6)
+            .compression(TopicCompression::Zstd)
+            .compression_gzip_level(8)
+            .compression_lz4_level(9)
+            .compression_zstd_level(10)
             .timestamp_type(TimestampType::LogAppendTime)
             .timestamp_before_max(Some(time(7)))
             .timestamp_after_max(None)
@@ -281,6 +289,10 @@ mod tests {
             .segment_index_bytes(4)
             .index_interval_bytes(5)
             .batch_bytes_max(6)
+            .compression(TopicCompression::Zstd)
+            .compression_gzip_level(8)
+            .compression_lz4_level(9)
+            .compression_zstd_level(10)
             .timestamp_type(TimestampType::LogAppendTime)
             .timestamp_before_max(Some(time(7)))
             .timestamp_after_max(None)

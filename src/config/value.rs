@@ -40,6 +40,22 @@ impl Value for u64 {
     }
 }
 
+/// A level of compression, which may be negative.
+impl Value for i32 {
+    fn parse(text: &str, accepts: Accepts) -> Result<i32, String> {
+        let number = parse_number(text, accepts)?;
+        i32::try_from(number).map_err(|_| out_of_range(number, accepts))
+    }
+
+    fn to_kafka(&self) -> String {
+        self.to_string()
+    }
+
+    fn check(&self, accepts: Accepts) -> Result<(), String> {
+        check_number(i128::from(*self), accepts)
+    }
+}
+
 impl Value for Duration {
     fn parse(text: &str, accepts: Accepts) -> Result<Duration, String> {
         u64::parse(text, accepts).map(Duration::from_millis)
@@ -136,6 +152,7 @@ fn parse_number(text: &str, accepts: Accepts) -> Result<i128, String> {
 fn check_number(number: i128, accepts: Accepts) -> Result<(), String> {
     match accepts {
         Accepts::Range { low, high } if (i128::from(low)..=i128::from(high)).contains(&number) => Ok(()),
+        Accepts::OneOf(numbers) if numbers.contains(&number.to_string().as_str()) => Ok(()),
         Accepts::Range { .. } | Accepts::OneOf(_) => Err(out_of_range(number, accepts)),
     }
 }
