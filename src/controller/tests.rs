@@ -365,7 +365,7 @@ fn apply_batches<'a>(batches: impl IntoIterator<Item = RecordBatchRef<'a>>) -> R
 fn damage_in_a_record_names_its_offset() {
     let bad = MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: id(1) });
     let batch = batch_of(&[MetadataRecord::NoOp(NoOpRecord {}), bad]);
-    match apply_batches([batch.view()]) {
+    match apply_batches([batch.decode().unwrap().view()]) {
         Err(Error::Corrupt(corrupt)) => assert_eq!(corrupt.offsets.unwrap().first, Offset::from(1)),
         other => panic!("{other:?}"),
     }

@@ -1,12 +1,14 @@
 //! [P] Building a batch: each record is encoded straight into the batch's buffer, sizes are exact.
 //!
-//! The buffer starts with room for the header, which is filled in by `build`; the payload is copied once.
+//! The buffer starts with room for the header, which is filled in by `build`; the payload is copied once. With a codec,
+//! `build` compresses all records in one go into a second buffer; both are kept for the next batch.
 //! The builder hands out indexes 0, 1, 2, .. as offset deltas, so what it builds needs no validation afterwards.
 //! Kafka's counterpart: `MemoryRecordsBuilder`.
 
 use std::mem;
 
 use super::built::BuiltBatch;
+use super::codec::{Codec, Packer};
 use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp, seal, timestamp};
 use super::varint::{self, ShortRun};
 use crate::error::{Error, Result};
@@ -30,6 +32,10 @@ pub struct BatchOptions {
     pub producer: Option<ProducerStamp>,
     /// Does the batch belong to a transaction? Needs a producer. Default: no.
     pub transactional: bool,
+    /// What the records are compressed with. A batch of more than
+    /// [`DECOMPRESSED_BYTES_MAX`](super::DECOMPRESSED_BYTES_MAX) bytes stays uncompressed: readers would refuse it. One that
+    /// compression makes larger is kept compressed, as Kafka does. Default: nothing.
+    pub codec: Codec,
 }
 
 /// A header to be added to a record.
@@ -62,6 +68,9 @@ pub struct BatchBuilder {
     is_control: bool,
     /// Header room and records; anything while `count` is 0.
     buffer: Vec<u8>,
+    /// Where the records are compressed to; its contents mean nothing in between.
+    packed: Vec<u8>,
+    packer: Option<Box<Packer>>,
     count: u32,
     /// Timestamps as stored: -1 is "none".
     base_millis: i64,
@@ -77,6 +86,8 @@ impl BatchBuilder {
             options,
             is_control: false,
             buffer: Vec::new(),
+            packed: Vec::new(),
+            packer: None,
             count: 0,
             base_millis: ABSENT as i64,
             max_millis: ABSENT as i64,
@@ -172,18 +183,19 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// The exact size of the batch as it is now in bytes, its header included.
+    /// The exact size of the batch as it is now in bytes, before it is compressed, its header included.
     pub const fn size_in_bytes(&self) -> usize {
         if self.is_empty() { BATCH_HEADER_LEN } else { self.buffer.len() }
     }
 
-    /// The most bytes that the batch takes with one more record; at most 18 more than it really takes.
+    /// The most bytes that the batch takes with one more record, before it is compressed; at most 18 more than it really
+    /// takes.
     pub fn size_with(&self, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> u64 {
         let record = Encoder { timestamp_delta: 0, offset_delta: 0, key, value, headers };
         (self.size_in_bytes() as u64).saturating_add(RECORD_OVERHEAD_MAX).saturating_add(record.payload_len())
     }
 
-    /// Does one more record certainly fit into `limit` bytes? The first record always does, whatever its size, so that
+    /// Does one more record certainly fit into `limit` bytes before the batch is compressed? The first record always does, whatever its size, so that
     /// every record gets into some batch; the log's own limit judges that batch.
     ///
     /// ```
@@ -207,8 +219,12 @@ impl BatchBuilder {
     /// afterwards, keeps its options, and goes on at the next sequence.
     ///
     /// # Errors
-    /// [`Error::InvalidRecord`] when there is no record, when the batch is transactional without a producer, or has a
-    /// producer without a base sequence. The builder is unchanged then.
+    /// - [`Error::InvalidRecord`] when there is no record, when the batch is transactional without a producer, or has a
+    ///   producer without a base sequence.
+    /// - [`Error::UnsupportedCodec`] when the codec is not built in for writing; [`Error::InvalidConfig`] for a level that it
+    ///   does not have.
+    ///
+    /// The builder is unchanged then.
     pub fn build(&mut self) -> Result<BuiltBatch> {
         let producer = self.options.producer;
         let what = if self.is_empty() {
@@ -218,7 +234,8 @@ impl BatchBuilder {
         } else if !self.is_control && producer.is_some_and(|stamp| stamp.base_sequence.is_none()) {
             "a producer id needs a base sequence"
         } else {
-            return Ok(self.finish());
+            let codec = self.pack()?;
+            return Ok(self.finish(codec));
         };
         Err(Error::InvalidRecord { index: None, what })
     }
@@ -227,19 +244,57 @@ impl BatchBuilder {
     /// are dropped too.
     pub fn reuse(&mut self, buffer: Vec<u8>) {
         self.restart();
-        self.buffer = buffer;
+        if self.options.codec.compression != Compression::None && self.buffer.capacity() > 0 {
+            // It still has the one that the records were encoded into: a batch that was compressed took the other.
+            self.packed = buffer;
+        } else {
+            self.buffer = buffer;
+        }
+    }
+
+    /// Has the batch that is being built compressed, by `packer` and into `buffer`, whose contents are dropped.
+    pub(crate) fn set_packer(&mut self, packer: Box<Packer>, buffer: Vec<u8>) {
+        self.options.codec = packer.codec();
+        self.packer = Some(packer);
+        self.packed = buffer;
+    }
+
+    /// What is left for the next builder once a batch is built: the buffer that the records were encoded into, unless the
+    /// batch took it, and the packer.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<Box<Packer>>) {
+        (self.buffer, self.packer)
+    }
+
+    /// Puts the compressed records, behind room for a header, in place of the records, which go where those were. Returns the
+    /// codec that the batch has now.
+    fn pack(&mut self) -> Result<Compression> {
+        let codec = self.options.codec;
+        let area = self.buffer.get(BATCH_HEADER_LEN..).unwrap_or_default();
+        if self.is_control || !codec.applies_to(area.len()) {
+            return Ok(Compression::None);
+        }
+        let packer = match self.packer.take().filter(|packer| packer.codec() == codec) {
+            Some(packer) => packer,
+            None => Box::new(Packer::new(codec)?),
+        };
+        self.packed.clear();
+        self.packed.resize(BATCH_HEADER_LEN, 0);
+        self.packer.insert(packer).pack(area, &mut self.packed)?;
+        mem::swap(&mut self.buffer, &mut self.packed);
+        Ok(codec.compression)
     }
 
     /// Writes the header over the room left for it.
-    pub(super) fn finish(&mut self) -> BuiltBatch {
-        let mut buffer = mem::take(&mut self.buffer);
+    pub(super) fn finish(&mut self, codec: Compression) -> BuiltBatch {
+        let next_buffer = mem::take(&mut self.packed);
+        let mut buffer = mem::replace(&mut self.buffer, next_buffer);
         let last_offset_delta = i32::try_from(self.count.saturating_sub(1)).unwrap_or(i32::MAX);
         let mut header = BatchHeader {
             base_offset: Offset::ZERO,
             size_in_bytes: buffer.len(),
             leader_epoch: None,
             crc: 0,
-            codec: Compression::None,
+            codec,
             timestamp_type: self.options.timestamp_type,
             is_transactional: self.options.transactional,
             is_control: self.is_control,
@@ -488,7 +543,7 @@ mod tests {
         }
         let batch = builder.build().unwrap();
         assert_eq!((batch.min_timestamp(), batch.max_timestamp()), (millis(10), millis(30)));
-        let read: Vec<_> = batch.view().records().map(|record| record.timestamp()).collect();
+        let read: Vec<_> = batch.decode().unwrap().records().map(|record| record.timestamp()).collect();
         assert_eq!(read, [None, millis(30), millis(10), None]);
     }
 
@@ -500,7 +555,7 @@ mod tests {
             builder.append(timestamp, None, None, &[]).unwrap();
         }
         let batch = builder.build().unwrap();
-        assert!(batch.view().records().map(|record| record.timestamp()).eq(timestamps));
+        assert!(batch.decode().unwrap().records().map(|record| record.timestamp()).eq(timestamps));
     }
 
     #[test]
@@ -545,6 +600,85 @@ mod tests {
         let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..150));
         let headers = proptest::collection::vec(("[a-z]{0,3}", bytes()), 0..3);
         (proptest::option::of(prop_oneof![0..20_000i64, 0..=i64::MAX]), bytes(), bytes(), headers)
+    }
+
+    const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    fn with_codec(codec: impl Into<Codec>) -> BatchBuilder {
+        BatchBuilder::new(BatchOptions { codec: codec.into(), ..BatchOptions::default() })
+    }
+
+    #[test]
+    fn a_codec_compresses_the_records_and_changes_nothing_else() {
+        let fill = |builder: &mut BatchBuilder| {
+            for index in 0..100 {
+                builder.append(Some(Timestamp::from_millis(index)), Some(b"key"), Some(&[b'v'; 50]), &[]).unwrap();
+            }
+            builder.build().unwrap()
+        };
+        let plain = fill(&mut BatchBuilder::new(BatchOptions::default()));
+        for codec in CODECS {
+            let batch = fill(&mut with_codec(codec));
+            assert!(batch.size_in_bytes() < plain.size_in_bytes() / 4, "{codec:?}");
+            let read = super::super::RecordBatch::from_bytes(batch.bytes()).unwrap();
+            assert_eq!((read.header(), read.header().codec()), (batch.header(), codec));
+            let mut unpacked = batch.clone();
+            unpacked.recompress(Codec::NONE).unwrap();
+            assert_eq!(unpacked, plain);
+            assert_eq!(BuiltBatch::from_foreign(batch.bytes().to_vec()).unwrap(), batch);
+        }
+    }
+
+    #[test]
+    fn what_does_not_compress_keeps_its_codec() {
+        for codec in CODECS {
+            let mut builder = with_codec(codec);
+            builder.append(None, None, None, &[]).unwrap();
+            let announced = builder.size_in_bytes();
+            let batch = builder.build().unwrap();
+            assert!(batch.size_in_bytes() > announced);
+            assert_eq!(batch.header().codec(), codec);
+        }
+    }
+
+    #[test]
+    fn compressed_batches_reuse_both_buffers() {
+        for codec in CODECS {
+            let mut builder = with_codec(codec);
+            let mut places = Vec::new();
+            for _ in 0..4 {
+                builder.append(None, None, Some(&[7; 5_000]), &[]).unwrap();
+                let encoded = builder.buffer.as_ptr();
+                let batch = builder.build().unwrap();
+                places.push((encoded, batch.bytes().as_ptr()));
+                builder.reuse(batch.into_buffer());
+            }
+            assert!(places[1..].iter().all(|place| *place == places[1]), "{codec:?}: {places:?}");
+        }
+    }
+
+    #[test]
+    fn what_readers_would_refuse_when_decompressed_stays_uncompressed() {
+        let value = vec![0; super::super::DECOMPRESSED_BYTES_MAX];
+        let mut builder = with_codec(Compression::Lz4);
+        builder.append(None, None, Some(&value), &[]).unwrap();
+        let too_large = builder.build().unwrap();
+        assert_eq!(too_large.header().codec(), Compression::None);
+        assert!(!too_large.differs_from(Compression::Lz4.into()), "nor does a log compress it");
+        // What else the record takes: its length, attributes, deltas, key, value length and headers.
+        builder.append(None, None, Some(&value[..value.len() - 13]), &[]).unwrap();
+        assert_eq!(builder.size_in_bytes() - BATCH_HEADER_LEN, value.len());
+        let largest = builder.build().unwrap();
+        assert_eq!(largest.header().codec(), Compression::Lz4);
+        assert_eq!(largest.decode().unwrap().records().count(), 1);
+    }
+
+    #[test]
+    fn a_level_that_the_codec_does_not_have_leaves_the_builder_as_it_is() {
+        let mut builder = with_codec(Codec { compression: Compression::Gzip, level: Some(99) });
+        builder.append(None, None, Some(b"v"), &[]).unwrap();
+        assert!(matches!(builder.build(), Err(Error::InvalidConfig { .. })));
+        assert_eq!(builder.count(), 1);
     }
 
     proptest! {

@@ -1,12 +1,18 @@
 //! [P] An encoded, valid batch on its way into a log: what appending needs is known without decoding.
 //!
-//! A `BuiltBatch` holds exactly one uncompressed batch of magic 2, with at least one record, offset deltas 0, 1, 2, ..
+//! A `BuiltBatch` holds exactly one batch of magic 2, compressed or not, with at least one record, offset deltas 0, 1, 2, ..
 //! and a right checksum and maximal timestamp. It comes from the builder, or from foreign bytes after full validation.
 //! Kafka's counterpart: `LogValidator` (the part that looks at one batch alone).
 
 use std::fmt;
 
-use super::header::{ABSENT, BatchHeader, LOG_APPEND_TIME_BIT, field, put, seal};
+use super::batch::{DECOMPRESSED_BYTES_MAX, RecordBatch, is_plain};
+use super::codec::Codec;
+use super::compression::{compress, decompress};
+use super::header::{
+    ABSENT, BATCH_HEADER_LEN, BatchHeader, CODEC_MASK, Compression, LOG_APPEND_TIME_BIT, UNCOUNTED_LEN, field, put,
+    seal,
+};
 use super::view::RecordBatchRef;
 use crate::error::{Error, Result};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
@@ -20,21 +26,23 @@ pub struct BuiltBatch {
 }
 
 impl BuiltBatch {
-    /// Takes over a batch that somebody else encoded, as a client sends it, and checks everything about it. A wrong
-    /// maximal timestamp is corrected; topic rules (size, compaction, distance from the wall clock) are the log's.
+    /// Takes over a batch that somebody else encoded, as a client sends it, and checks everything about it, its records
+    /// decompressed where need be; it stays as it was compressed. A wrong maximal timestamp is corrected; topic rules (size, compaction, distance from the wall clock) are the log's.
     ///
     /// # Errors
     /// - [`Error::Corrupt`] when the bytes are no batch, or not a whole one.
     /// - [`Error::InvalidRecord`] when they hold no batch or more than one, a batch of magic 0 or 1, or one that a
     ///   client may not write: it does not start at offset 0, is empty, has gaps, is a control batch, has a delete
     ///   horizon, is transactional without a producer, has a producer but no sequence, or a timestamp before 1970.
-    /// - [`Error::UnsupportedCodec`] when the records are compressed.
+    /// - [`Error::UnsupportedCodec`] when the records are compressed with a codec that is not built in.
+    /// - [`Error::DecompressedTooLarge`] when they are larger than
+    ///   [`DECOMPRESSED_BYTES_MAX`](super::DECOMPRESSED_BYTES_MAX).
     pub fn from_foreign(bytes: Vec<u8>) -> Result<BuiltBatch> {
         let one_batch = "exactly one batch is expected";
         if bytes.is_empty() {
             return Err(Error::InvalidRecord { index: None, what: one_batch });
         }
-        let batch = RecordBatchRef::from_bytes(&bytes)?;
+        let batch = RecordBatch::from_bytes(&bytes)?;
         let header = *batch.header();
         let producer = header.producer();
         let offsets = u64::from(header.last_offset_delta().unsigned_abs()) + 1;
@@ -51,7 +59,8 @@ impl BuiltBatch {
         if let Some((_, what)) = rules.iter().find(|(holds, _)| !holds) {
             return Err(Error::InvalidRecord { index: None, what });
         }
-        let bounds = TimestampBounds::of(&batch)?;
+        let bounds = TimestampBounds::of(&batch.view())?;
+        drop(batch);
         let mut built = BuiltBatch { buffer: bytes, header, min_timestamp: bounds.min };
         if bounds.max != built.header.max_timestamp() {
             built.header.max_millis = bounds.max.map_or(ABSENT.into(), Timestamp::as_millis);
@@ -91,9 +100,49 @@ impl BuiltBatch {
         &self.buffer
     }
 
-    /// The batch for reading; nothing is checked again.
-    pub fn view(&self) -> RecordBatchRef<'_> {
-        RecordBatchRef::trusted(self.header, &self.buffer)
+    /// The batch for reading, its records decompressed where need be.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedCodec`] when the codec is built in for writing only.
+    pub fn decode(&self) -> Result<RecordBatch<'_>> {
+        RecordBatch::from_checked_bytes(&self.buffer)
+    }
+
+    /// Whether the batch is to be compressed anew to be stored in this codec. Levels alone make no difference, control
+    /// batches are never compressed, and neither is what would be too large for readers.
+    pub(crate) fn differs_from(&self, codec: Codec) -> bool {
+        let area_bytes = self.buffer.len().saturating_sub(BATCH_HEADER_LEN);
+        let header = &self.header;
+        !header.is_control && header.codec != codec.compression && (!is_plain(header) || codec.applies_to(area_bytes))
+    }
+
+    /// Stores the records in another codec; nothing else of the batch changes but size and checksum.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedCodec`] when the codec is not built in for writing. The batch is unchanged then.
+    pub(crate) fn recompress(&mut self, codec: Codec) -> Result<()> {
+        let (head, mut area) = self.buffer.split_at_checked(BATCH_HEADER_LEN).unwrap_or_default();
+        let mut unpacked = Vec::new();
+        if !is_plain(&self.header) {
+            decompress(self.header.codec, area, DECOMPRESSED_BYTES_MAX, &mut unpacked)?;
+            area = &unpacked;
+        }
+        let mut buffer = head.to_vec();
+        match codec.compression {
+            Compression::None => buffer.extend_from_slice(area),
+            other => compress(other, codec.level, area, &mut buffer)?,
+        }
+        // At most DECOMPRESSED_BYTES_MAX, and what a codec adds at worst.
+        let length = i32::try_from(buffer.len().saturating_sub(UNCOUNTED_LEN)).unwrap_or(i32::MAX);
+        put(&mut buffer, field::BATCH_LENGTH, length.to_be_bytes());
+        if let Some(attributes) = buffer.get_mut(field::ATTRIBUTES + 1) {
+            *attributes = *attributes & !CODEC_MASK | codec.compression.attributes();
+        }
+        self.header.size_in_bytes = buffer.len();
+        self.header.codec = codec.compression;
+        self.header.crc = seal(&mut buffer);
+        self.buffer = buffer;
+        Ok(())
     }
 
     /// Assigns the offset of the first record and the epoch of the leader that appends it. Both lie outside the
@@ -296,10 +345,124 @@ mod tests {
         assert_eq!(rule(with(field::MAGIC, [1])), "message sets of magic 0 and 1 cannot be read yet");
     }
 
+    const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    /// What readers see of a batch's records.
+    fn content(batch: &RecordBatch<'_>) -> Vec<(i64, Option<Timestamp>, Option<Vec<u8>>)> {
+        let records = batch.records();
+        records.map(|r| (r.offset().get(), r.timestamp(), r.value().map(<[u8]>::to_vec))).collect()
+    }
+
+    /// [`three_records`], compressed.
+    fn compressed(codec: Compression) -> Vec<u8> {
+        let mut batch = BuiltBatch::from_foreign(three_records()).unwrap();
+        batch.recompress(codec.into()).unwrap();
+        batch.into_buffer()
+    }
+
     #[test]
-    fn a_compressed_batch_is_refused() {
-        let refused = with(field::ATTRIBUTES, [0, 4]);
-        assert!(matches!(refused, Err(Error::UnsupportedCodec { codec: "zstd" })), "{refused:?}");
+    fn a_compressed_batch_is_checked_and_taken_over_unchanged() {
+        for codec in CODECS {
+            let bytes = compressed(codec);
+            let batch = BuiltBatch::from_foreign(bytes.clone()).unwrap();
+            assert_eq!((batch.bytes(), batch.header().codec()), (&bytes[..], codec));
+            assert_eq!((batch.min_timestamp(), batch.max_timestamp()), (millis(1000), millis(3000)));
+        }
+    }
+
+    #[test]
+    fn recompressing_changes_codec_size_and_checksum_only() {
+        let plain = BuiltBatch::from_foreign(three_records()).unwrap();
+        for (from, to) in CODECS.into_iter().flat_map(|from| CODECS.map(|to| (from, to))) {
+            let mut batch = plain.clone();
+            batch.recompress(from.into()).unwrap();
+            batch.recompress(to.into()).unwrap();
+            let read = RecordBatch::from_bytes(batch.bytes()).unwrap();
+            assert_eq!((read.header(), read.header().codec()), (batch.header(), to));
+            assert_eq!(content(&read), content(&plain.decode().unwrap()));
+            drop(read);
+            batch.recompress(Codec::NONE).unwrap();
+            assert_eq!(batch, plain, "there and back, from {from:?} by {to:?}");
+        }
+    }
+
+    #[test]
+    fn only_another_codec_is_a_reason_to_recompress() {
+        let batch = BuiltBatch::from_foreign(compressed(Compression::Gzip)).unwrap();
+        assert!(!batch.differs_from(Codec { compression: Compression::Gzip, level: Some(9) }));
+        assert!(batch.differs_from(Codec::NONE) && batch.differs_from(Compression::Lz4.into()));
+        let marker = golden::bytes(golden::COMMIT_MARKER);
+        let header = BatchHeader::parse(&marker).unwrap();
+        let marker = BuiltBatch { buffer: marker, header, min_timestamp: None };
+        assert!(!marker.differs_from(Compression::Zstd.into()), "control batches stay as they are");
+    }
+
+    #[test]
+    fn a_codec_that_cannot_be_written_leaves_the_batch_as_it_is() {
+        let mut batch = BuiltBatch::from_foreign(three_records()).unwrap();
+        let refused = batch.recompress(Codec { compression: Compression::Gzip, level: Some(99) });
+        assert!(refused.is_err());
+        assert_eq!(batch.bytes(), three_records());
+    }
+
+    #[test]
+    fn the_append_time_of_a_compressed_batch_is_stamped_without_decompressing() {
+        for codec in CODECS {
+            let mut batch = BuiltBatch::from_foreign(compressed(codec)).unwrap();
+            let area = batch.bytes()[BATCH_HEADER_LEN..].to_vec();
+            batch.stamp_log_append_time(Timestamp::from_millis(99));
+            assert_eq!(batch.bytes()[BATCH_HEADER_LEN..], area);
+            let read = RecordBatch::from_bytes(batch.bytes()).unwrap();
+            assert_eq!(read.header(), batch.header());
+            assert!(read.records().all(|record| record.timestamp() == millis(99)));
+        }
+    }
+
+    #[test]
+    fn a_wrong_maximal_timestamp_of_a_compressed_batch_is_corrected() {
+        let mut bytes = compressed(Compression::Snappy);
+        put(&mut bytes, field::MAX_TIMESTAMP, 12_345i64.to_be_bytes());
+        seal(&mut bytes);
+        assert_eq!(BuiltBatch::from_foreign(bytes).unwrap().bytes(), compressed(Compression::Snappy));
+    }
+
+    #[test]
+    fn damage_behind_a_codec_is_found_under_a_right_checksum() {
+        for codec in CODECS {
+            let mut other_codec = three_records();
+            put(&mut other_codec, field::ATTRIBUTES, [0, codec.attributes()]);
+            let mut cut = compressed(codec);
+            cut.truncate(cut.len() - 3);
+            let length = i32::try_from(cut.len() - UNCOUNTED_LEN).unwrap();
+            put(&mut cut, field::BATCH_LENGTH, length.to_be_bytes());
+            let mut too_many = compressed(codec);
+            put(&mut too_many, field::LAST_OFFSET_DELTA, 3i32.to_be_bytes());
+            put(&mut too_many, field::RECORD_COUNT, 4i32.to_be_bytes());
+            let mut too_few = compressed(codec);
+            put(&mut too_few, field::LAST_OFFSET_DELTA, 1i32.to_be_bytes());
+            put(&mut too_few, field::RECORD_COUNT, 2i32.to_be_bytes());
+            for mut bytes in [other_codec, cut, too_many, too_few] {
+                seal(&mut bytes);
+                let refused = BuiltBatch::from_foreign(bytes);
+                assert!(matches!(refused, Err(Error::Corrupt(_))), "{codec:?}: {refused:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_readers_would_refuse_for_their_size_are_refused() {
+        let zeros = vec![0; DECOMPRESSED_BYTES_MAX + 1];
+        for codec in CODECS {
+            let mut bytes = three_records();
+            bytes.truncate(BATCH_HEADER_LEN);
+            compress(codec, None, &zeros, &mut bytes).unwrap();
+            let length = i32::try_from(bytes.len() - UNCOUNTED_LEN).unwrap();
+            put(&mut bytes, field::BATCH_LENGTH, length.to_be_bytes());
+            put(&mut bytes, field::ATTRIBUTES, [0, codec.attributes()]);
+            seal(&mut bytes);
+            let refused = BuiltBatch::from_foreign(bytes);
+            assert!(matches!(refused, Err(Error::DecompressedTooLarge { .. })), "{codec:?}: {refused:?}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@
 
 use super::builder::{BatchBuilder, BatchOptions};
 use super::built::BuiltBatch;
+use super::codec::Codec;
 use super::cursor::{Reader, Writer};
-use super::header::ProducerStamp;
+use super::header::{Compression, ProducerStamp};
 use crate::error::{Damage, Error, Result};
 use crate::types::{ProducerEpoch, ProducerId, Timestamp, TimestampType};
 
@@ -115,6 +116,7 @@ impl EndTransactionMarker {
             timestamp_type: TimestampType::CreateTime,
             producer: Some(producer),
             transactional: true,
+            codec: Codec::NONE,
         });
         let mut key = Vec::with_capacity(4);
         let mut writer = Writer::new(&mut key);
@@ -131,7 +133,7 @@ impl EndTransactionMarker {
         // Neither the timestamp nor the size can be refused here.
         let appended = builder.append(timestamp, Some(&key), Some(&value), &[]);
         debug_assert!(appended.is_ok());
-        builder.finish()
+        builder.finish(Compression::None)
     }
 }
 
@@ -187,7 +189,8 @@ mod tests {
         let (id, epoch) = producer();
         let abort = EndTransactionMarker { outcome: TransactionOutcome::Abort, coordinator_epoch: -1 };
         let batch = abort.to_batch(id, epoch, Timestamp::from_millis(0));
-        let record = batch.view().records().next().unwrap();
+        let decoded = batch.decode().unwrap();
+        let record = decoded.records().next().unwrap();
         assert_eq!(
             ControlRecord::parse(record.key(), record.value()).unwrap(),
             ControlRecord::EndTransaction { outcome: TransactionOutcome::Abort, coordinator_epoch: -1 },

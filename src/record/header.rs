@@ -30,7 +30,7 @@ pub(super) mod field {
 }
 
 /// Bytes that the length field does not count: the base offset and the length itself.
-const UNCOUNTED_LEN: usize = field::LEADER_EPOCH;
+pub(super) const UNCOUNTED_LEN: usize = field::LEADER_EPOCH;
 /// The smallest value of the length field: a batch without records.
 const BATCH_LENGTH_MIN: i32 = 49;
 /// The smallest value that the length field has in any version: an empty message of magic 0 (Kafka:
@@ -39,7 +39,7 @@ const MESSAGE_LENGTH_MIN: i32 = 14;
 /// The version of the format that this module reads and writes.
 const MAGIC: i8 = 2;
 
-const CODEC_MASK: u8 = 0x07;
+pub(super) const CODEC_MASK: u8 = 0x07;
 pub(super) const LOG_APPEND_TIME_BIT: u8 = 0x08;
 const TRANSACTIONAL_BIT: u8 = 0x10;
 const CONTROL_BIT: u8 = 0x20;
@@ -91,7 +91,7 @@ impl Compression {
         }
     }
 
-    const fn attributes(self) -> u8 {
+    pub(super) const fn attributes(self) -> u8 {
         match self {
             Compression::None => 0,
             Compression::Gzip => 1,

@@ -54,7 +54,7 @@
 mod batch;
 mod builder;
 mod built;
-#[allow(dead_code, reason = "what compresses is not called yet")]
+mod codec;
 mod compression;
 mod control;
 pub(crate) mod cursor;
@@ -68,6 +68,8 @@ pub(crate) use batch::{is_plain, unpack_into};
 pub use builder::{BatchBuilder, BatchOptions, Header};
 pub use built::BuiltBatch;
 pub(crate) use compression::Decompressor;
+pub use codec::Codec;
+pub(crate) use codec::Packer;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
 pub use header::{BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp};
 pub use view::{HeaderRef, RecordBatchRef, RecordHeaders, RecordRef, Records};

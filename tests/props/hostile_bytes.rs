@@ -47,7 +47,7 @@ const PARSERS: [Parser; 14] = [
         let _ = RecordBatchRef::from_checked_bytes(bytes).map(|batch| walk(&batch));
     }),
     ("BuiltBatch::from_foreign", |bytes| {
-        let _ = BuiltBatch::from_foreign(bytes.to_vec()).map(|batch| walk(&batch.view()));
+        let _ = BuiltBatch::from_foreign(bytes.to_vec()).map(|batch| walk(&batch.decode().unwrap().view()));
     }),
     ("ControlRecord::parse", |bytes| {
         let (key, value) = bytes.split_at(bytes.len() / 2);
