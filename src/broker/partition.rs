@@ -13,7 +13,7 @@ use crate::broker::source::{FetchSource, Parked, PartitionOffsets};
 use crate::config::{Acks, Durability, LogConfig};
 use crate::error::{Error, Result, Written};
 use crate::log::{AbortedTransaction, Log, LogSlice, ReadIsolation, ReadLimits};
-use crate::record::BuiltBatch;
+use crate::record::{BuiltBatch, Codec};
 use crate::replica::{Leader, LeaderEffects, LogEnds};
 use crate::sync::{CommitLane, Completion, Flush, Rank, RankedMutex, Signal};
 use crate::time::{Instant, Now};
@@ -117,6 +117,11 @@ impl HostedPartition {
             role: RankedMutex::new(Rank::HostedPartition, role),
             purgatory: RankedMutex::new(Rank::Purgatory, Purgatory::default()),
         })
+    }
+
+    /// What batches are stored in now; `None` when the topic leaves it to the producer.
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        Codec::of_topic(&self.role.lock().config)
     }
 
     /// The log, if somebody has used it.

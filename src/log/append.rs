@@ -1,6 +1,7 @@
 //! [S] Appending: check a batch, give it offsets and a time, write it (Kafka: `LogValidator`, `UnifiedLog.append`).
 //!
-//! Order within an append, all under the log's lock: check that the log takes writes, check the producer, roll if
+//! A batch in another codec than the topic's is compressed anew, before the lock. Order within an append, all under the log's
+//! lock: check that the log takes writes, check the producer, roll if
 //! needed, write the bytes, then update indexes, producers and epochs, then publish the new end. Producer state changes
 //! only after the write: a failed append leaves no trace.
 
@@ -16,7 +17,8 @@ use crate::log::seal::FileSum;
 use crate::log::sealing::EndSnapshot;
 use crate::log::state::{Availability, LogState};
 use crate::log::txn_index::AbortedTransaction;
-use crate::record::{BatchHeader, BuiltBatch, ControlRecord, RecordBatchRef, TransactionOutcome};
+use crate::record::{BatchHeader, BuiltBatch, Codec, ControlRecord, RecordBatchRef, TransactionOutcome};
+use crate::sync::RankedGuard;
 use crate::time::Now;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
 
@@ -49,12 +51,15 @@ impl Log {
     /// survives the death of this process; it survives a power cut after a [`flush`](Log::flush).
     ///
     /// Our own batches were valid when they were built, and a client's bytes became a [`BuiltBatch`] by passing
-    /// [`BuiltBatch::from_foreign`]: nothing is decoded here.
+    /// [`BuiltBatch::from_foreign`]: nothing is decoded here, unless the topic stores batches in another codec
+    /// (`compression.type`). Such a batch is compressed anew on this thread, without holding others up; the limits are those
+    /// on what is stored.
     ///
     /// # Errors
     /// - [`Error::InvalidState`] before [`begin_epoch`](Log::begin_epoch), or after close.
     /// - [`Error::FencedLeaderEpoch`] when batches of a newer leader were appended since.
     /// - [`Error::RecordTooLarge`], [`Error::InvalidTimestamp`]: the topic's limits; nothing was written.
+    /// - [`Error::UnsupportedCodec`]: the topic's codec, in which the batch is not, is not built in; nothing was written.
     /// - [`Error::ProducerFenced`], [`Error::TransactionCoordinatorFenced`]: a marker from an old incarnation.
     /// - [`Error::OutOfSpace`]: undone; the log goes on taking writes.
     /// - [`Error::Io`]: the log is now offline; the batch may be in it or not.
@@ -76,8 +81,7 @@ impl Log {
     /// # Ok::<(), logstead::Error>(())
     /// ```
     pub fn append_as_leader(&self, batch: &mut BuiltBatch, now: Now) -> Result<AppendInfo> {
-        let mut state = self.state.lock();
-        state.check_writable(&self.context.tp)?;
+        let mut state = self.lock_for(batch)?;
         let epoch = state
             .leader_epoch
             .ok_or(Error::InvalidState { operation: "append", state: "no leader epoch was begun; call begin_epoch" })?;
@@ -119,6 +123,18 @@ impl Log {
             log_start,
             rolled,
         })
+    }
+
+    /// Takes the lock with the batch in the codec that the topic has then.
+    fn lock_for(&self, batch: &mut BuiltBatch) -> Result<RankedGuard<'_, LogState>> {
+        loop {
+            let state = self.state.lock();
+            state.check_writable(&self.context.tp)?;
+            let wanted = Codec::of_topic(state.active.config()).filter(|codec| batch.differs_from(*codec));
+            let Some(codec) = wanted else { return Ok(state) };
+            drop(state);
+            batch.recompress(codec)?;
+        }
     }
 
     /// Appends batches that a leader gave their offsets and epochs, byte for byte. `bytes` are whole batches; the first
