@@ -96,6 +96,7 @@ impl Cluster {
     /// # Errors
     /// - [`Error::InvalidTopicName`], [`Error::TopicAlreadyExists`] (also for a name that differs in `.` and `_` only).
     /// - [`Error::InvalidPartitions`], [`Error::InvalidReplicationFactor`], [`Error::InvalidConfig`].
+    /// - [`Error::UnsupportedCodec`]: the topic's codec is not built in for writing.
     /// - [`Error::OutOfSpace`]: nothing was created. [`Error::Io`]: opening the cluster again tells whether it was.
     ///
     /// # Examples
@@ -166,7 +167,8 @@ impl Cluster {
     /// hold from the next append on.
     ///
     /// # Errors
-    /// [`Error::UnknownTopicOrPartition`]; [`Error::InvalidConfig`] with every violation, and then nothing is changed; as for
+    /// [`Error::UnknownTopicOrPartition`]; [`Error::InvalidConfig`] with every violation, and then nothing is changed;
+    /// [`Error::UnsupportedCodec`] for a `compression.type` that is not built in; as for
     /// [`create_topic`](Self::create_topic).
     ///
     /// # Examples

@@ -19,8 +19,9 @@ mod wire;
 
 use std::collections::BTreeMap;
 
-use crate::config::{PARTITIONS_MAX, StoredConfig, TopicConfig};
+use crate::config::{LogConfig, PARTITIONS_MAX, StoredConfig, TopicConfig};
 use crate::error::{Error, Result};
+use crate::record::Codec;
 use crate::types::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 
 use image::{ClusterImage, TopicImage};
@@ -40,7 +41,7 @@ const DIRECTORY_UNASSIGNED: TopicId = TopicId::from_bytes([0, 0, 0, 0, 0, 0, 0, 
 ///
 /// # Errors
 /// [`Error::InvalidTopicName`], [`Error::TopicAlreadyExists`], [`Error::InvalidPartitions`],
-/// [`Error::InvalidReplicationFactor`]; [`Error::InvalidConfig`] with every violation.
+/// [`Error::InvalidReplicationFactor`]; [`Error::InvalidConfig`] with every violation; [`Error::UnsupportedCodec`].
 pub(crate) fn create_topic(
     image: &ClusterImage,
     name: &str,
@@ -62,6 +63,7 @@ pub(crate) fn create_topic(
         });
     }
     config.validate()?;
+    check_writable(config.get_log())?;
     let mut records = vec![MetadataRecord::Topic(TopicRecord { name: name.to_string(), topic_id })];
     records.extend(config_changes(name.as_str(), &BTreeMap::new(), &config.to_stored_pairs()));
     let numbers = 0..config.get_partitions();
@@ -98,7 +100,8 @@ pub(crate) fn add_partitions(
 /// changes.
 ///
 /// # Errors
-/// [`Error::UnknownTopicOrPartition`]; [`Error::InvalidConfig`] with every violation.
+/// [`Error::UnknownTopicOrPartition`]; [`Error::InvalidConfig`] with every violation; [`Error::UnsupportedCodec`] when a
+/// change names a codec that is not built in.
 pub(crate) fn alter_configs(
     image: &ClusterImage,
     name: &str,
@@ -106,7 +109,21 @@ pub(crate) fn alter_configs(
 ) -> Result<Vec<MetadataRecord>> {
     let topic = existing(image, name)?;
     let wanted = StoredConfig::altered(&topic.configs, changes)?;
+    // A codec that is stored already, by whoever has it built in, does not keep other things from being changed.
+    if changes.iter().any(|(key, _)| key == "compression.type") {
+        check_writable(&StoredConfig::from_pairs(&wanted)?.log)?;
+    }
     Ok(config_changes(topic.name.as_str(), &topic.configs, &wanted))
+}
+
+/// A topic whose batches nobody here can compress would take no records.
+fn check_writable(config: &LogConfig) -> Result<()> {
+    match Codec::of_topic(config) {
+        Some(Codec { compression, .. }) if !compression.is_writable() => {
+            Err(Error::UnsupportedCodec { codec: compression.name() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The record that deletes a topic.
