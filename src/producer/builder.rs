@@ -9,10 +9,11 @@ use crate::broker::{Router, TimedClient};
 use crate::config::{Acks, CompressionType, ProducerConfig};
 use crate::error::{ConfigViolation, Error, Result};
 use crate::producer::Producer;
-use crate::producer::memory::{BufferPool, Memory};
+use crate::producer::memory::{BufferPool, Memory, PackerPool};
 use crate::producer::partitioner::{Choice, Keyless, Partitioner};
 use crate::producer::shared::{Counters, Failures, Metadata, Shared};
 use crate::producer::timer::LaneTimer;
+use crate::record::Codec;
 use crate::rng::Rng;
 use crate::sync::{Rank, RankedMutex};
 
@@ -51,10 +52,17 @@ impl ProducerBuilder {
         self
     }
 
-    /// The size that a batch does not exceed, unless a single record does. Default 16 KiB.
+    /// The size that a batch does not exceed before it is compressed, unless a single record does. Default 16 KiB.
     #[must_use]
     pub fn batch_bytes(mut self, bytes: u64) -> Self {
         self.config = self.config.batch_bytes(bytes);
+        self
+    }
+
+    /// The codec that batches are compressed with; levels and what else there is to say: see [`ProducerConfig::compression`]. Default none.
+    #[must_use]
+    pub fn compression(mut self, compression: CompressionType) -> Self {
+        self.config = self.config.compression(compression);
         self
     }
 
@@ -89,12 +97,14 @@ impl ProducerBuilder {
     /// Makes the producer.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] with every violation; [`Error::UnsupportedCodec`] for a compression other than none.
+    /// [`Error::InvalidConfig`] with every violation; [`Error::UnsupportedCodec`] when the codec is not built
+    /// in for writing.
     pub fn build(self) -> Result<Producer> {
         let config = self.config;
         config.validate()?;
-        if config.get_compression() != CompressionType::None {
-            return Err(Error::UnsupportedCodec { codec: config.get_compression().as_str() });
+        let codec = Codec::of_producer(&config);
+        if !codec.compression.is_writable() {
+            return Err(Error::UnsupportedCodec { codec: codec.compression.name() });
         }
         if config.get_delivery_timeout() < config.get_linger() {
             let reason = "it is less than linger.ms: batches would expire while they wait for records".to_owned();
@@ -109,6 +119,7 @@ impl ProducerBuilder {
             acks: config.get_acks(),
             linger: config.get_linger(),
             batch_bytes: config.get_batch_bytes(),
+            codec,
             record_limits: [
                 (config.get_request_bytes_max(), "max.request.size"),
                 (config.get_buffer_bytes(), "buffer.memory"),
@@ -118,6 +129,7 @@ impl ProducerBuilder {
             choice: self.choice,
             memory: Memory::new(config.get_buffer_bytes()),
             buffers: BufferPool::new(pooled_bytes),
+            packers: PackerPool::new(),
             failures: Failures::new(),
             metrics: Counters::default(),
             rng: RankedMutex::new(Rank::ProducerBuffer, self.seed.map_or_else(Rng::from_entropy, Rng::from_seed)),

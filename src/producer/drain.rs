@@ -13,6 +13,8 @@ use crate::broker::{Appended, Deadline, Produce, SyncBy};
 use crate::error::{Error, Result, Written};
 use crate::producer::batch::{Batch, InFlight, OpenBatch, Pending};
 use crate::producer::lane::{Lane, LaneState};
+use crate::producer::shared::Shared;
+use crate::record::{BatchBuilder, BuiltBatch, Compression};
 use crate::sync::{Handle, completion};
 use crate::time::{Instant, Now};
 use crate::types::Offset;
@@ -138,7 +140,7 @@ impl Lane {
 
     /// Appends one batch. The caller is the drainer. Returns its end in the log if it waits to be acknowledged.
     fn send(&self, open: OpenBatch, now: Now, sync_by: SyncBy) -> Option<Offset> {
-        let OpenBatch { pending, mut builder } = open;
+        let OpenBatch { pending, builder } = open;
         let allowed = self.shared.delivery_timeout;
         let deadline = Deadline { at: pending.batch.opened.mono.after(allowed), allowed };
         self.shared.metrics.on_batch(builder.count());
@@ -147,7 +149,7 @@ impl Lane {
             pending.resolve(Err(Error::Timeout { waiting_for, after: allowed, written: Written::No }));
             return None;
         }
-        let mut batch = match builder.build() {
+        let mut batch = match self.build(builder) {
             Ok(batch) => batch,
             Err(error) => {
                 pending.resolve(Err(error));
@@ -169,6 +171,21 @@ impl Lane {
                 Some(upto)
             }
         }
+    }
+
+    /// Finishes a batch, on this thread and with no lock held: compressed as the topic says, or else the producer.
+    fn build(&self, mut builder: BatchBuilder) -> Result<BuiltBatch> {
+        let Shared { buffers, packers, codec, .. } = &*self.shared;
+        let codec = self.partition.codec().unwrap_or(*codec);
+        if codec.compression == Compression::None {
+            return builder.build();
+        }
+        builder.set_packer(packers.take(codec)?, buffers.take(builder.size_in_bytes()));
+        let built = builder.build();
+        let (buffer, packer) = builder.into_parts();
+        buffers.give_back(buffer);
+        packers.give_back(packer);
+        built
     }
 
     /// The broker will wake the batch.

@@ -32,7 +32,7 @@ pub(super) struct Lane {
     /// Its place among the lanes of its producer.
     pub(super) number: u64,
     pub(super) partition: Arc<HostedPartition>,
-    /// The size that a batch of more than one record does not exceed. A limit that a moment ago was another one does no harm
+    /// The size that a batch of more than one record does not exceed before it is compressed. A limit that a moment ago was another one does no harm
     /// but that of a batch begun a moment ago, hence `Relaxed`.
     limit: AtomicUsize,
     /// Whether nothing lingers.

@@ -1,4 +1,5 @@
-//! [D] The memory of one producer: what its batches may occupy, who waits for some of it, and the buffers to reuse.
+//! [D] The memory of one producer: what its batches may occupy, who waits for some of it, and the buffers and
+//! compressors to reuse.
 //!
 //! Invariants: what is reserved never exceeds the limit; a reservation is given back exactly once, when it is dropped;
 //! whoever waits is woken after that, with no lock held. Lock ranks: `ProducerBuffer`, `BufferPool`. Kafka's counterpart:
@@ -9,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::record::{Codec, Packer};
 use crate::sync::{Condition, Rank, RankedMutex, wake};
 
 /// The budget.
@@ -147,6 +149,44 @@ impl BufferPool {
         if buffer.capacity() >= self.buffer_bytes && buffer.capacity() <= self.buffer_bytes.saturating_mul(2) {
             self.free.lock().push(buffer);
         }
+    }
+}
+
+/// The most compressors that are kept: enough for as many threads as compress at a time, with the few codecs in use.
+const PACKERS_MAX: usize = 16;
+
+/// Compressors, to be used again: what a codec allocates for one costs more than compressing a small batch.
+#[derive(Debug)]
+pub(super) struct PackerPool(RankedMutex<Vec<Box<Packer>>>);
+
+impl PackerPool {
+    pub(super) fn new() -> PackerPool {
+        PackerPool(RankedMutex::new(Rank::BufferPool, Vec::new()))
+    }
+
+    /// One for this codec.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedCodec`].
+    pub(super) fn take(&self, codec: Codec) -> Result<Box<Packer>> {
+        let pooled = {
+            let mut free = self.0.lock();
+            let found = free.iter().position(|packer| packer.codec() == codec);
+            found.map(|index| free.swap_remove(index))
+        };
+        pooled.map_or_else(|| Packer::new(codec).map(Box::new), Ok)
+    }
+
+    /// Keeps it, where there are enough instead of another.
+    pub(super) fn give_back(&self, packer: Option<Box<Packer>>) {
+        let Some(packer) = packer else { return };
+        let surplus = {
+            let mut free = self.0.lock();
+            let surplus = if free.len() < PACKERS_MAX { None } else { Some(free.remove(0)) };
+            free.push(packer);
+            surplus
+        };
+        drop(surplus);
     }
 }
 

@@ -16,10 +16,11 @@ use crate::config::Acks;
 use crate::error::{Error, Result, Written};
 use crate::producer::batch::Batch;
 use crate::producer::lane::Lane;
-use crate::producer::memory::{BufferPool, Memory, Reservation};
+use crate::producer::memory::{BufferPool, Memory, PackerPool, Reservation};
 use crate::producer::partitioner::Choice;
 use crate::producer::timer::LaneTimer;
 use crate::producer::topic::Topic;
+use crate::record::Codec;
 use crate::rng::Rng;
 use crate::sync::{Rank, RankedMutex};
 use crate::time::{Instant, Now};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) acks: Acks,
     pub(super) linger: Duration,
     pub(super) batch_bytes: u64,
+    /// What batches are compressed with where the topic does not say.
+    pub(super) codec: Codec,
     /// The largest size of a record's batch, and which key says so.
     pub(super) record_limits: [(u64, &'static str); 2],
     pub(super) block_time_max: Duration,
@@ -43,6 +46,7 @@ pub(super) struct Shared {
     pub(super) choice: Choice,
     pub(super) memory: Arc<Memory>,
     pub(super) buffers: BufferPool,
+    pub(super) packers: PackerPool,
     pub(super) failures: Failures,
     pub(super) metrics: Counters,
     pub(super) rng: RankedMutex<Rng>,

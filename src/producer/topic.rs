@@ -12,7 +12,13 @@ use crate::producer::lane::{Append, Attempt, Chosen, IfFull, Lane, Receipt};
 use crate::producer::partitioner::{self, Choice, Keyless};
 use crate::producer::record::Fields;
 use crate::producer::shared::{Metadata, Shared};
+use crate::record::{Codec, Compression};
 use crate::types::TopicName;
+
+/// What does not compress grows by no more than this part of it, and this many bytes: it is stored in blocks with a length each
+/// (3 to 9 bytes for each 16 KiB or more), in a frame (at most 34 bytes).
+const EXPANSION_PART: u64 = 1024;
+const EXPANSION_BYTES: u64 = 64;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -185,11 +191,16 @@ impl View {
     }
 }
 
-/// The size that a batch of more than one record does not exceed.
+/// The size that a batch of more than one record does not exceed before it is compressed.
 fn limit_of(shared: &Shared, route: &TopicRoute) -> usize {
     let config = &route.config;
-    let limits = [shared.batch_bytes, config.get_batch_bytes_max(), config.get_segment_bytes()];
-    let limits = limits.into_iter().chain(shared.record_limits.map(|(max, _)| max));
+    let stored = config.get_batch_bytes_max().min(config.get_segment_bytes());
+    let stored = match Codec::of_topic(config).unwrap_or(shared.codec).compression {
+        Compression::None => stored,
+        // What does not compress must not fail for the few bytes that a codec adds to it.
+        _ => stored.saturating_sub(stored / EXPANSION_PART + EXPANSION_BYTES),
+    };
+    let limits = [shared.batch_bytes, stored].into_iter().chain(shared.record_limits.map(|(max, _)| max));
     usize::try_from(limits.min().unwrap_or_default()).unwrap_or(usize::MAX)
 }
 
