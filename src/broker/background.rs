@@ -11,8 +11,13 @@ use std::time::Duration;
 
 use crate::broker::partition::HostedPartition;
 use crate::config::BrokerConfig;
+use crate::log::{RetentionClock, RetentionTime};
 use crate::sync::{Condition, Rank, RankedMutex};
 use crate::time::{Clock, Instant, Now};
+
+/// When expired records are looked for first after a folder was opened, unless the check interval is shorter (Kafka:
+/// `LogManager.InitialTaskDelayMs`).
+const FIRST_RETENTION_LOOK: Duration = Duration::from_secs(30);
 
 /// A client with timers of its own: a producer that lingers.
 pub(crate) trait TimedClient: Debug + Send + Sync {
@@ -35,6 +40,10 @@ pub(crate) enum Job {
     Checkpoint,
     /// Resolve what waits past its deadline.
     Expire,
+    /// Delete records that have expired.
+    Retention,
+    /// Remove the files of what was deleted a while ago.
+    Removal,
 }
 
 /// What the timer has to do.
@@ -49,6 +58,7 @@ pub(crate) enum Due {
 pub(crate) struct Background {
     flush_interval: Duration,
     checkpoint_interval: Duration,
+    retention_interval: Duration,
     state: RankedMutex<BackgroundState>,
     /// Jobs were queued.
     jobs: Condition,
@@ -56,7 +66,7 @@ pub(crate) struct Background {
     timers: Condition,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct BackgroundState {
     jobs: VecDeque<Job>,
     /// Sync threads that sleep.
@@ -66,6 +76,9 @@ struct BackgroundState {
     clients: Vec<TimedClientEntry>,
     checkpoint_at: Option<Instant>,
     expire_at: Option<Instant>,
+    retention_at: Option<Instant>,
+    removal_at: Option<Instant>,
+    retention_clock: RetentionClock,
     /// The timer thread sleeps until then; `Some(None)`: until it is woken.
     sleeping_until: Option<Option<Instant>>,
     stopping: bool,
@@ -79,10 +92,12 @@ struct TimedClientEntry {
 
 impl Background {
     pub(crate) fn new(config: &BrokerConfig) -> Background {
+        let retention_interval = config.get_retention_check_interval();
         Background {
             flush_interval: config.get_flush_interval(),
             checkpoint_interval: config.get_checkpoint_interval(),
-            state: RankedMutex::new(Rank::Background, BackgroundState::default()),
+            retention_interval,
+            state: RankedMutex::new(Rank::Background, BackgroundState::new(retention_interval)),
             jobs: Condition::new(),
             timers: Condition::new(),
         }
@@ -124,6 +139,43 @@ impl Background {
         let mut state = self.state.lock();
         if state.expire_at.is_none_or(|earlier| at < earlier) {
             state.expire_at = Some(at);
+            self.wake_timer(&state, at);
+        }
+    }
+
+    /// Something may have expired: it is looked for within the check interval.
+    pub(crate) fn look_for_expired(&self, now: Instant) {
+        self.look_for_expired_after(Duration::ZERO, now);
+    }
+
+    /// Something will have expired after this time. Looks lie at least the check interval apart.
+    pub(crate) fn look_for_expired_after(&self, wait: Duration, now: Instant) {
+        let at = now.after(wait.max(self.retention_interval));
+        let mut state = self.state.lock();
+        if state.retention_at.is_none_or(|earlier| at < earlier) {
+            state.retention_at = Some(at);
+            self.wake_timer(&state, at);
+        }
+    }
+
+    /// The folder was just opened, and nobody knows yet what has expired in it.
+    pub(crate) fn look_for_expired_at_first(&self, now: Instant) {
+        let at = now.after(self.retention_interval.min(FIRST_RETENTION_LOOK));
+        let mut state = self.state.lock();
+        state.retention_at = Some(at);
+        self.wake_timer(&state, at);
+    }
+
+    /// The time for a look for expired records.
+    pub(crate) fn retention_time(&self, now: Now) -> RetentionTime {
+        self.state.lock().retention_clock.look(now)
+    }
+
+    /// Files are to be removed at this time.
+    pub(crate) fn remove_at(&self, at: Instant) {
+        let mut state = self.state.lock();
+        if state.removal_at.is_none_or(|earlier| at < earlier) {
+            state.removal_at = Some(at);
             self.wake_timer(&state, at);
         }
     }
@@ -220,13 +272,17 @@ impl Background {
         while state.flushes.front().is_some_and(|(at, _)| *at <= now) {
             state.jobs.extend(state.flushes.pop_front().map(|(_, partition)| Job::Flush(partition)));
         }
-        if is_due(&state.checkpoint_at) {
-            state.checkpoint_at = None;
-            state.jobs.push_back(Job::Checkpoint);
-        }
-        if is_due(&state.expire_at) {
-            state.expire_at = None;
-            state.jobs.push_back(Job::Expire);
+        let BackgroundState { jobs, checkpoint_at, expire_at, retention_at, removal_at, .. } = state;
+        for (at, job) in [
+            (checkpoint_at, Job::Checkpoint),
+            (expire_at, Job::Expire),
+            (retention_at, Job::Retention),
+            (removal_at, Job::Removal),
+        ] {
+            if is_due(at) {
+                *at = None;
+                jobs.push_back(job);
+            }
         }
         for _ in queued..state.jobs.len() {
             self.wake_worker(state);
@@ -252,10 +308,27 @@ impl Background {
 }
 
 impl BackgroundState {
+    fn new(retention_interval: Duration) -> BackgroundState {
+        BackgroundState {
+            jobs: VecDeque::new(),
+            idle: 0,
+            flushes: VecDeque::new(),
+            clients: Vec::new(),
+            checkpoint_at: None,
+            expire_at: None,
+            retention_at: None,
+            removal_at: None,
+            retention_clock: RetentionClock::new(retention_interval),
+            sleeping_until: None,
+            stopping: false,
+        }
+    }
+
     fn next_time(&self) -> Option<Instant> {
         let flush = self.flushes.front().map(|(at, _)| *at);
         let clients = self.clients.iter().filter_map(|entry| entry.due);
-        clients.chain([flush, self.checkpoint_at, self.expire_at].into_iter().flatten()).min()
+        let timers = [flush, self.checkpoint_at, self.expire_at, self.retention_at, self.removal_at];
+        clients.chain(timers.into_iter().flatten()).min()
     }
 }
 
@@ -301,6 +374,24 @@ mod tests {
         assert!(matches!(background.next_job(), Some(Job::Checkpoint)));
         background.on_append(at(61));
         assert_eq!(background.next_due(at(61)).1, Some(at(111)));
+    }
+
+    #[test]
+    fn looks_for_expired_records_lie_at_least_an_interval_apart_and_the_earliest_counts() {
+        let config = BrokerConfig::new().retention_check_interval(Duration::from_millis(50));
+        let background = Background::new(&config);
+        background.look_for_expired_after(Duration::from_millis(70), at(10));
+        assert_eq!(background.next_due(at(10)).1, Some(at(80)));
+        background.look_for_expired(at(20));
+        background.look_for_expired_after(Duration::from_millis(90), at(20));
+        assert_eq!(background.next_due(at(69)).1, Some(at(70)));
+        assert_eq!(background.next_due(at(70)).1, None);
+        assert!(matches!(background.next_job(), Some(Job::Retention)));
+        background.remove_at(at(90));
+        background.remove_at(at(95));
+        assert_eq!(background.next_due(at(90)).1, None);
+        assert!(matches!(background.next_job(), Some(Job::Removal)));
+        assert!(background.next_job().is_none());
     }
 
     #[test]

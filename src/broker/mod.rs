@@ -11,6 +11,7 @@ mod metadata_log;
 mod onlooker;
 mod partition;
 mod purgatory;
+mod retention;
 mod router;
 mod source;
 #[cfg(test)]
@@ -123,6 +124,8 @@ impl Broker {
             Job::Flush(partition) => drop(partition.on_flush_due()),
             Job::Checkpoint => self.checkpoint(),
             Job::Expire => self.expire(self.host.clock.now().mono),
+            Job::Retention => self.apply_retention(self.host.clock.now()),
+            Job::Removal => self.remove_due(self.host.clock.now()),
         }
     }
 

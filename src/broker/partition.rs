@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use crate::broker::host::Host;
 use crate::broker::purgatory::{Appended, Deadline, ParkedProduce, Purgatory, Released};
+use crate::broker::retention::RetentionWatch;
 use crate::broker::source::{FetchSource, Parked, PartitionOffsets};
 use crate::config::{Acks, Durability, LogConfig};
 use crate::error::{Error, Result, Written};
@@ -30,23 +31,25 @@ pub(crate) struct HostedPartition {
     tp: TopicPartition,
     topic_id: TopicId,
     epoch: LeaderEpoch,
-    host: Arc<Host>,
+    pub(super) host: Arc<Host>,
     commit_lane: CommitLane,
-    opening: RankedMutex<()>,
+    pub(super) opening: RankedMutex<()>,
     /// None until the log is opened, and once it was deleted.
     log: RankedMutex<Option<Arc<Log>>>,
     /// Why it is gone.
-    retired: OnceLock<Error>,
-    role: RankedMutex<Role>,
+    pub(super) retired: OnceLock<Error>,
+    pub(super) role: RankedMutex<Role>,
     purgatory: RankedMutex<Purgatory>,
 }
 
 /// What changes while the partition is led.
 #[derive(Debug)]
-struct Role {
-    config: LogConfig,
+pub(super) struct Role {
+    pub(super) config: LogConfig,
     /// None until the log is opened, and if it cannot be led because it is damaged.
-    leader: Option<Leader>,
+    pub(super) leader: Option<Leader>,
+    /// When the log may next lose something.
+    pub(super) retention: RetentionWatch,
     /// Bytes appended since the last sync.
     unsynced_bytes: u64,
     /// Whether the background's timer is armed for this partition: what is appended until it goes off is synced then.
@@ -103,7 +106,14 @@ impl HostedPartition {
         epoch: LeaderEpoch,
         config: LogConfig,
     ) -> Arc<HostedPartition> {
-        let role = Role { config, leader: None, unsynced_bytes: 0, is_flush_armed: false, open_failure: None };
+        let role = Role {
+            config,
+            leader: None,
+            retention: RetentionWatch::default(),
+            unsynced_bytes: 0,
+            is_flush_armed: false,
+            open_failure: None,
+        };
         Arc::new_cyclic(|this| HostedPartition {
             this: Weak::clone(this),
             tp,
@@ -162,7 +172,7 @@ impl HostedPartition {
     }
 
     /// The caller holds the token.
-    fn open_to_lead(&self) -> Result<Arc<Log>> {
+    pub(super) fn open_to_lead(&self) -> Result<Arc<Log>> {
         let config = self.role.lock().config.clone();
         let durability = config.get_durability();
         let log = self.host.directory.open_log(&self.tp, Some(self.topic_id), config, self.host.clock.now())?;
@@ -231,7 +241,11 @@ impl HostedPartition {
         apply(&log, effects).map_err(Error::in_doubt)?;
         role.unsynced_bytes += size as u64;
         let flush = role.flush_due(acks);
+        let may_expire = role.retention.on_append(size as u64);
         drop(role);
+        if may_expire {
+            self.host.background.look_for_expired(now.mono);
+        }
         self.host.counters.on_append(batch.count(), size);
         self.host.background.on_append(now.mono);
         Ok(AppendOutcome {
@@ -379,7 +393,7 @@ impl HostedPartition {
     }
 
     /// Why the partition is gone, if it is: its log, taken out of service under a call, only says that it was.
-    fn or_retired(&self, error: Error) -> Error {
+    pub(super) fn or_retired(&self, error: Error) -> Error {
         self.retired.get().cloned().unwrap_or(error)
     }
 
@@ -434,6 +448,7 @@ impl HostedPartition {
         let _token = self.opening.lock();
         let mut role = self.role.lock();
         role.config = config.clone();
+        role.retention = RetentionWatch::default();
         let Some(log) = self.opened_log() else { return Ok(Released::default()) };
         let durability = config.get_durability();
         log.update_config(config)?;

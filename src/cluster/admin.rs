@@ -6,6 +6,7 @@
 //! partition that went is told after it is released.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::{Broker, FetchSource, MetadataLog, Released, TopicRoute};
 use crate::cluster::topic::{Partition, Topic};
@@ -13,11 +14,21 @@ use crate::cluster::{Cluster, ClusterInner};
 use crate::config::TopicConfig;
 use crate::controller;
 use crate::controller::image::{ClusterImage, Placement, TopicImage};
+use crate::controller::names;
 use crate::controller::records::MetadataRecord;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::time::Now;
-use crate::types::{TopicId, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// Which records of a partition are to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordsToDelete {
+    /// Those below this offset.
+    Before(Offset),
+    /// All that are committed.
+    UpToHighWatermark,
+}
 
 /// What the controller of this process knows and writes.
 #[derive(Debug)]
@@ -25,8 +36,8 @@ pub(super) struct AdminState {
     pub(super) metadata: MetadataLog,
     pub(super) image: ClusterImage,
     pub(super) rng: Rng,
-    /// Folders of deleted topics that could not be removed yet.
-    pub(super) leftovers: Vec<(TopicId, TopicPartition)>,
+    /// Partitions of deleted topics whose folders still have their names, and how long their files are to stay.
+    pub(super) leftovers: Vec<(TopicId, TopicPartition, Duration)>,
 }
 
 impl AdminState {
@@ -55,27 +66,29 @@ impl AdminState {
         }
     }
 
-    /// Removes the folders of deleted topics, and lets the metadata forget those that are gone. What cannot be removed now is
-    /// tried again with the next change.
-    pub(super) fn remove_leftovers(&mut self, broker: &Broker) {
+    /// Takes their names from the folders of deleted topics, and lets the metadata forget those that are gone. What cannot be
+    /// renamed now is tried again with the next change; the files are removed in the background.
+    pub(super) fn remove_leftovers(&mut self, broker: &Broker, now: Now) {
         let directory = &broker.host().directory;
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
-        for (topic_id, tp) in std::mem::take(&mut self.leftovers) {
+        for (topic_id, tp, delay) in std::mem::take(&mut self.leftovers) {
             let deleted = match directory.partition_topic_id(&tp) {
-                Ok(Some(id)) if id == topic_id => directory.delete_log(&tp),
+                Ok(Some(id)) if id == topic_id => directory.delete_log_later(&tp, delay),
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),
             };
             match deleted {
-                Ok(()) => gone.push((topic_id, tp)),
-                Err(_) => kept.push((topic_id, tp)),
+                Ok(()) => gone.push(topic_id),
+                Err(_) => kept.push((topic_id, tp, delay)),
             }
         }
-        if !gone.is_empty() && directory.remove_deleted().is_err() {
-            kept.append(&mut gone);
+        if gone.is_empty() {
+            self.leftovers = kept;
+            return;
         }
-        for (topic_id, _) in gone {
-            if !kept.iter().any(|(id, _)| *id == topic_id) {
+        broker.remove_due(now);
+        for topic_id in gone {
+            if !kept.iter().any(|(id, ..)| *id == topic_id) {
                 self.metadata.on_folders_removed(topic_id);
             }
         }
@@ -84,7 +97,7 @@ impl AdminState {
 
     /// Refuses a topic whose predecessor of the same name still has a folder, since it would find the predecessor's bytes.
     fn check_no_leftover(&self, name: &str) -> Result<()> {
-        let is_in_the_way = self.leftovers.iter().any(|(_, tp)| tp.topic.as_str() == name);
+        let is_in_the_way = self.leftovers.iter().any(|(_, tp, _)| tp.topic.as_str() == name);
         let state = "the folders of its deleted predecessor cannot be removed yet; try again, or open the cluster anew";
         if is_in_the_way { Err(Error::InvalidState { operation: "create the topic", state }) } else { Ok(()) }
     }
@@ -116,7 +129,7 @@ impl Cluster {
             let topic_id = admin.new_topic_id();
             let brokers = [inner.broker.host().broker_id];
             let records = controller::create_topic(&admin.image, name, &config, topic_id, &brokers)?;
-            admin.remove_leftovers(&inner.broker);
+            admin.remove_leftovers(&inner.broker, now);
             admin.check_no_leftover(name)?;
             admin.commit(&records, now)?;
             let image = admin.topic(topic_id)?;
@@ -190,8 +203,52 @@ impl Cluster {
         self.change(name, |image| controller::alter_configs(image, name, &changes))
     }
 
+    /// Deletes the oldest records of a partition, and returns where it starts from then on. That is durable when this returns.
+    /// Their files go with the next look for expired records, as far as whole segments are concerned.
+    ///
+    /// An offset at or below the start changes nothing. A consumer that stands below the new start gets
+    /// [`Error::OffsetOutOfRange`], or is reset as it was told to.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopicOrPartition`]; [`Error::OffsetOutOfRange`] above the high watermark;
+    /// [`Error::InvalidTopicName`] for a topic that belongs to the engine; [`Error::InvalidState`] where Kafka compacts the
+    /// topic; those of opening a log; [`Error::Io`], [`Error::Offline`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use logstead::{cluster::{Cluster, RecordsToDelete}, config::TopicConfig, storage::MemStorage, types::*};
+    /// # use logstead::producer::Record;
+    /// # let cluster = Cluster::builder().storage(MemStorage::new()).open("/data")?;
+    /// cluster.create_topic("orders", TopicConfig::new())?;
+    /// let producer = cluster.producer().build()?;
+    /// for value in ["one", "two", "three"] {
+    ///     producer.send(Record::to("orders").value(value))?.wait()?;
+    /// }
+    /// let partition = TopicPartition::new("orders", 0)?;
+    /// let start = cluster.delete_records(&partition, RecordsToDelete::Before(Offset::from(2)))?;
+    /// assert_eq!(start, Offset::from(2));
+    /// assert_eq!(cluster.delete_records(&partition, RecordsToDelete::UpToHighWatermark)?, Offset::from(3));
+    /// # Ok::<(), logstead::Error>(())
+    /// ```
+    pub fn delete_records(&self, partition: &TopicPartition, records: RecordsToDelete) -> Result<Offset> {
+        names::check_not_internal(&partition.topic)?;
+        let route = self.inner.router.topic(partition.topic.as_str())?;
+        if !route.config.get_cleanup_policy().deletes() {
+            let state = "the topic's cleanup.policy is compact: its records are not deleted by offset";
+            return Err(Error::InvalidState { operation: "delete records", state });
+        }
+        let before = match records {
+            RecordsToDelete::Before(offset) => Some(offset),
+            RecordsToDelete::UpToHighWatermark => None,
+        };
+        let start = route.partition(partition.partition.get())?.delete_records(before)?;
+        self.inner.broker.remove_due(self.inner.broker.host().clock.now());
+        Ok(start)
+    }
+
     /// Deletes a topic and its records. Whoever waits at one of its partitions gets [`Error::UnknownTopicOrPartition`];
-    /// records that were read stay readable. A topic that is created under the same name has another id and begins empty.
+    /// records that were read stay readable. Its folders lose their names at once; their files go after
+    /// `file.delete.delay.ms`, or when the cluster is closed or opened. A topic that is created under the same name has another id and begins empty.
     ///
     /// # Errors
     /// [`Error::UnknownTopicOrPartition`]; [`Error::OutOfSpace`], [`Error::Io`]: as for [`create_topic`](Self::create_topic).
@@ -205,10 +262,10 @@ impl Cluster {
             for partition in &*route.partitions {
                 let tp = partition.topic_partition();
                 notices.push((inner.broker.retire_partition(tp, error.clone()), Err(error.clone())));
-                admin.leftovers.push((route.id, tp.clone()));
+                admin.leftovers.push((route.id, tp.clone(), route.config.get_file_delete_delay()));
             }
             // The topic is gone; folders that cannot be removed now are removed later, at the latest at the next open.
-            admin.remove_leftovers(&inner.broker);
+            admin.remove_leftovers(&inner.broker, now);
             route.partitions.iter().for_each(|partition| partition.forget_log());
             Ok(())
         })
@@ -231,7 +288,9 @@ impl Cluster {
                 }
             }
             let topic = inner.publish(route);
-            admin.remove_leftovers(&inner.broker);
+            // What was kept until now may be too old, or too much, from now on.
+            inner.broker.host().background.look_for_expired(now.mono);
+            admin.remove_leftovers(&inner.broker, now);
             followed.map(|()| topic)
         })
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::broker::{Broker, Host, MetadataLog};
 use crate::cluster::admin::AdminState;
@@ -57,6 +58,9 @@ pub(super) fn load(broker: &Broker, mut rng: Rng) -> Result<(AdminState, OpenRep
     // Asked of the image rather than of the log's age: a crash may have come between its first batch and the adoption.
     if admin.image.topics().next().is_none() && admin.metadata.removed_topic_ids().next().is_none() {
         adopt(&mut admin, host, &folders, now, &mut report)?;
+    }
+    if !folders.is_empty() {
+        host.background.look_for_expired_at_first(now.mono);
     }
     settle_folders(&mut admin, broker, folders, &mut report)?;
     if !report.was_clean {
@@ -122,13 +126,14 @@ fn settle_folders(
             continue;
         }
         if removed.contains(&id) {
-            admin.leftovers.push((id, tp));
+            // Whoever read it is gone.
+            admin.leftovers.push((id, tp, Duration::ZERO));
         } else {
             report.set_aside.push(directory.set_aside(&tp)?);
         }
     }
-    admin.remove_leftovers(broker);
-    for id in removed.into_iter().filter(|id| !admin.leftovers.iter().any(|(left, _)| left == id)) {
+    admin.remove_leftovers(broker, broker.host().clock.now());
+    for id in removed.into_iter().filter(|id| !admin.leftovers.iter().any(|(left, ..)| left == id)) {
         admin.metadata.on_folders_removed(id);
     }
     Ok(())

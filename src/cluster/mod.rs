@@ -29,6 +29,7 @@ use crate::time::{Clock, Instant, Now, SystemClock};
 use admin::AdminState;
 use driver::Threads;
 
+pub use admin::RecordsToDelete;
 pub use driver::Driver;
 pub use loading::OpenReport;
 pub use metrics::ClusterMetrics;

@@ -24,6 +24,11 @@ config! {
         checkpoint_interval / get_checkpoint_interval:
             Millis("log.flush.offset.checkpoint.interval.ms", "ms", [1..], 60_000),
 
+        /// The shortest time between two looks for records that have expired. Nobody looks while nothing can expire. It is
+        /// also how long the wall clock must have run evenly before a record is deleted for its age.
+        retention_check_interval / get_retention_check_interval:
+            Millis("log.retention.check.interval.ms", "ms", [1..], 300_000),
+
         /// Syncs that run at a time. A disk takes several at once up to a point.
         parallel_syncs_max / get_parallel_syncs_max: Bytes(none, "", [1..=64], 4),
 

@@ -98,6 +98,20 @@ config! {
         durability / get_durability:
             Durability("flush.messages", "", ["1" | "9223372036854775807"], Synced, absent = Os),
 
+        /// What becomes of old records.
+        cleanup_policy / get_cleanup_policy: CleanupPolicy("cleanup.policy", "", ["delete"], Delete),
+
+        /// How old the newest record of a segment may grow before the segment is deleted. `None`, which Kafka spells -1,
+        /// keeps records for ever. The default is Kafka's: 7 days.
+        retention_time / get_retention_time: MillisUnlessNegative("retention.ms", "ms", [-1..], 604_800_000),
+
+        /// How large a partition's log may be: the oldest segments are deleted as long as what is left is not smaller than
+        /// this. `None`, the default, which Kafka spells -1, means no limit.
+        retention_bytes / get_retention_bytes: BytesUnlessNegative("retention.bytes", "bytes", [-1..], none),
+
+        /// How long the files of deleted segments and partitions stay, under another name, for those who read them still.
+        file_delete_delay / get_file_delete_delay: Millis("file.delete.delay.ms", "ms", [0..], 60_000),
+
         /// How sealed segments are read.
         read_mode / get_read_mode: ReadMode(none, "", ["positioned" | "mapped"], Positioned),
     }
@@ -143,6 +157,82 @@ impl Value for Durability {
 
     fn check(&self, _: Accepts) -> Result<(), String> {
         Ok(())
+    }
+}
+
+/// What becomes of old records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum CleanupPolicy {
+    /// Whole segments are deleted, by age and by size. The default, and the only one that a topic can be given so far.
+    #[default]
+    Delete,
+    /// Kafka keeps the newest record of each key. Only found in a folder that Kafka wrote: nothing is compacted here yet,
+    /// and nothing is deleted by age or size.
+    Compact,
+    /// Both. Only found in a folder that Kafka wrote: segments are deleted, and nothing is compacted here yet.
+    CompactAndDelete,
+}
+
+impl CleanupPolicy {
+    /// Kafka's spelling.
+    ///
+    /// ```
+    /// assert_eq!(logstead::config::CleanupPolicy::Delete.as_str(), "delete");
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CleanupPolicy::Delete => "delete",
+            CleanupPolicy::Compact => "compact",
+            CleanupPolicy::CompactAndDelete => "compact,delete",
+        }
+    }
+
+    /// Whether segments are deleted by age and by size.
+    pub const fn deletes(self) -> bool {
+        matches!(self, CleanupPolicy::Delete | CleanupPolicy::CompactAndDelete)
+    }
+
+    /// Reads the list that Kafka stored.
+    pub(super) fn from_stored(text: &str) -> Result<CleanupPolicy, String> {
+        let (mut compacts, mut deletes) = (false, false);
+        for word in text.split(',').map(str::trim) {
+            match word {
+                "compact" => compacts = true,
+                "delete" => deletes = true,
+                _ => return Err(format!("{text:?} is not accepted: a list of compact and delete is")),
+            }
+        }
+        Ok(match (compacts, deletes) {
+            (true, true) => CleanupPolicy::CompactAndDelete,
+            (true, false) => CleanupPolicy::Compact,
+            (false, _) => CleanupPolicy::Delete,
+        })
+    }
+}
+
+impl Value for CleanupPolicy {
+    fn parse(text: &str, _: Accepts) -> Result<CleanupPolicy, String> {
+        match CleanupPolicy::from_stored(text)? {
+            CleanupPolicy::Delete => Ok(CleanupPolicy::Delete),
+            compacting => Err(compacting.refusal()),
+        }
+    }
+
+    fn to_kafka(&self) -> String {
+        self.as_str().to_owned()
+    }
+
+    /// A log that Kafka compacts can be opened; only no topic is made so.
+    fn check(&self, _: Accepts) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl CleanupPolicy {
+    /// Why no topic can be given this policy.
+    pub(super) fn refusal(self) -> String {
+        format!("{} is not accepted: logstead does not implement compaction yet; delete is", self.as_str())
     }
 }
 
@@ -232,6 +322,10 @@ mod tests {
                 "timestamp_after_max | message.timestamp.after.max.ms | 0 or more ms| 3600000",
                 "preallocate | preallocate | true or false | false",
                 "durability | flush.messages | 1 or 9223372036854775807 | 1",
+                "cleanup_policy | cleanup.policy | delete | delete",
+                "retention_time | retention.ms | -1 or more ms| 604800000",
+                "retention_bytes | retention.bytes | -1 or more bytes| -1",
+                "file_delete_delay | file.delete.delay.ms | 0 or more ms| 60000",
                 "read_mode | - | positioned or mapped | positioned",
             ]
         );
@@ -266,6 +360,10 @@ mod tests {
             .timestamp_after_max(None)
             .preallocate(true)
             .durability(Durability::Os)
+            .cleanup_policy(CleanupPolicy::Compact)
+            .retention_time(None)
+            .retention_bytes(Some(8))
+            .file_delete_delay(time(9))
             .read_mode(ReadMode::Mapped);
         assert_eq!((config.get_segment_bytes(), config.get_segment_time()), (1, time(2)));
         assert_eq!((config.get_segment_jitter(), config.get_segment_index_bytes()), (time(3), 4));
@@ -274,6 +372,20 @@ mod tests {
         assert_eq!((config.get_timestamp_before_max(), config.get_timestamp_after_max()), (Some(time(7)), None));
         assert_eq!((config.get_preallocate(), config.get_durability()), (true, Durability::Os));
         assert_eq!(config.get_read_mode(), ReadMode::Mapped);
+        assert_eq!((config.get_retention_time(), config.get_retention_bytes()), (None, Some(8)));
+        assert_eq!(config.get_file_delete_delay(), time(9));
+        assert_eq!(config.get_cleanup_policy(), CleanupPolicy::Compact);
+    }
+
+    #[test]
+    fn only_deletion_is_accepted_as_a_policy() {
+        let policy =
+            |value| LogConfig::from_pairs([("cleanup.policy", value)]).map(|config| config.get_cleanup_policy());
+        assert_eq!(policy(" delete ").unwrap(), CleanupPolicy::Delete);
+        for value in ["compact", "compact,delete", "delete, compact"] {
+            assert!(refusal("cleanup.policy", value).contains("does not implement compaction yet"), "{value}");
+        }
+        assert!(refusal("cleanup.policy", "Delete").contains("a list of compact and delete is"));
     }
 
     #[test]
@@ -311,7 +423,7 @@ mod tests {
             ("segment.bytes", "13"),
             ("segment.bytes", "14"),
             ("preallocate", "maybe"),
-            ("retention.ms", "1000"),
+            ("flush.ms", "1000"),
             ("message.timestamp.type", "logappendtime"),
             ("indx.interval.bytes", "1"),
         ];
@@ -320,7 +432,7 @@ mod tests {
             "invalid configuration: segment.bytes: 13 is out of range: 14 to 2147483647 is accepted; \
              segment.bytes: given more than once; \
              preallocate: \"maybe\" is neither true nor false; \
-             retention.ms: a Kafka topic configuration that logstead does not implement yet; \
+             flush.ms: a Kafka topic configuration that logstead does not implement yet; \
              message.timestamp.type: \"logappendtime\" is not accepted: CreateTime or LogAppendTime is; \
              indx.interval.bytes: unknown; the nearest known key is index.interval.bytes"
         );
@@ -329,8 +441,8 @@ mod tests {
     #[test]
     fn an_unknown_key_near_one_that_is_not_implemented_says_both() {
         assert_eq!(
-            refusal("retention.m", "1"),
-            "unknown; the nearest known key is retention.ms, \
+            refusal("delete.retention.m", "1"),
+            "unknown; the nearest known key is delete.retention.ms, \
              a Kafka topic configuration that logstead does not implement yet"
         );
     }
@@ -368,6 +480,8 @@ mod tests {
             index in 4..=i32::MAX as u64, interval in 0..=i32::MAX as u64, batch in 0..=i32::MAX as u64,
             before in proptest::option::of(0..i64::MAX as u64), after in proptest::option::of(0..i64::MAX as u64),
             append_time: bool, preallocate: bool, synced: bool,
+            kept in proptest::option::of(0..=i64::MAX as u64), room in proptest::option::of(0..=i64::MAX as u64),
+            delay in 0..=i64::MAX as u64,
         ) -> LogConfig {
             LogConfig::new()
                 .segment_bytes(bytes)
@@ -380,6 +494,9 @@ mod tests {
                 .timestamp_after_max(after.map(Duration::from_millis))
                 .timestamp_type(if append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime })
                 .preallocate(preallocate)
+                .retention_time(kept.map(Duration::from_millis))
+                .retention_bytes(room)
+                .file_delete_delay(Duration::from_millis(delay))
                 .durability(if synced { Durability::Synced } else { Durability::Os })
         }
     }
@@ -392,7 +509,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_pairs_are_read_or_refused(index in 0..12usize, key in ".*", value in "[-+ 0-9a-z]{0,22}|.*") {
+        fn arbitrary_pairs_are_read_or_refused(index in 0..LogConfig::FIELDS.len(), key in ".*", value in "[-+ 0-9a-z]{0,22}|.*") {
             let known = LogConfig::FIELDS[index].key.unwrap_or("");
             if let Ok(config) = LogConfig::from_pairs([(known, value.as_str())]) {
                 config.validate().unwrap();

@@ -24,7 +24,7 @@ use crate::error::{ConfigViolation, Error, Result};
 pub use broker::BrokerConfig;
 pub use compression::{CompressionType, TopicCompression};
 pub use consumer::{ConsumerConfig, Isolation};
-pub use log::{Durability, LogConfig, ReadMode};
+pub use log::{CleanupPolicy, Durability, LogConfig, ReadMode};
 pub use producer::{Acks, ProducerConfig};
 pub use topic::TopicConfig;
 pub(crate) use topic::{PARTITIONS_MAX, StoredConfig};
@@ -75,9 +75,7 @@ impl fmt::Display for Accepts {
 /// Kafka's topic-level keys that no field here has yet. Rejected by name: a topic that silently kept data for another time
 /// than its configuration says would be worse than one that cannot be opened.
 const KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED: &[&str] = &[
-    "cleanup.policy",
     "delete.retention.ms",
-    "file.delete.delay.ms",
     "flush.ms",
     "follower.replication.throttled.replicas",
     "leader.replication.throttled.replicas",
@@ -90,8 +88,6 @@ const KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED: &[&str] = &[
     "remote.log.copy.disable",
     "remote.log.delete.on.disable",
     "remote.storage.enable",
-    "retention.bytes",
-    "retention.ms",
     "unclean.leader.election.enable",
 ];
 
@@ -128,6 +124,8 @@ fn verdict(violations: Vec<ConfigViolation>) -> Result<()> {
 /// | `Bytes` | `u64` | a number |
 /// | `Millis` | `Duration` | milliseconds |
 /// | `MillisLimit` | `Option<Duration>` | milliseconds; 2^63 - 1, Kafka's "no limit", is `None` |
+/// | `MillisUnlessNegative` | `Option<Duration>` | milliseconds; -1, Kafka's other "no limit", is `None` |
+/// | `BytesUnlessNegative` | `Option<u64>` | a number or `none`; -1, Kafka's "no limit", is `None` |
 /// | `Flag` | `bool` | `true` or `false` |
 /// | `Level` | `i32` | a number in parentheses |
 /// | an enumeration with `Value` | itself | a variant; its `as_str` gives Kafka's spelling |
@@ -250,7 +248,7 @@ macro_rules! config {
                 let mut pairs = Vec::new();
                 $(
                     if let Some(key) = config!(@key $key) {
-                        pairs.push((key, $crate::config::value::Value::to_kafka(&self.$name)));
+                        pairs.push((key, $crate::config::value::Value::spell(&self.$name, config!(@accepts $accepts))));
                     }
                 )+
                 pairs
@@ -267,6 +265,8 @@ macro_rules! config {
     (@type Bytes) => { u64 };
     (@type Millis) => { ::std::time::Duration };
     (@type MillisLimit) => { Option<::std::time::Duration> };
+    (@type MillisUnlessNegative) => { Option<::std::time::Duration> };
+    (@type BytesUnlessNegative) => { Option<u64> };
     (@type Flag) => { bool };
     (@type Level) => { i32 };
     (@type $choice:ident) => { $choice };
@@ -274,6 +274,8 @@ macro_rules! config {
     (@default Bytes $number:tt) => { $number };
     (@default Millis $number:tt) => { ::std::time::Duration::from_millis($number) };
     (@default MillisLimit $number:tt) => { $crate::config::value::limit_from_millis($number) };
+    (@default MillisUnlessNegative $number:tt) => { Some(::std::time::Duration::from_millis($number)) };
+    (@default BytesUnlessNegative none) => { None };
     (@default Flag $flag:tt) => { $flag };
     (@default Level ($number:literal)) => { $number };
     (@default $choice:ident $variant:tt) => { $choice::$variant };
@@ -281,6 +283,8 @@ macro_rules! config {
     (@default_text Bytes $number:tt) => { concat!($number) };
     (@default_text Millis $number:tt) => { concat!($number) };
     (@default_text MillisLimit $number:tt) => { concat!($number) };
+    (@default_text MillisUnlessNegative $number:tt) => { concat!($number) };
+    (@default_text BytesUnlessNegative none) => { "-1" };
     (@default_text Flag $flag:tt) => { stringify!($flag) };
     (@default_text Level ($number:literal)) => { concat!($number) };
     (@default_text $choice:ident $variant:tt) => { $choice::$variant.as_str() };

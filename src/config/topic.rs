@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Durability, KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED, LogConfig, ReadMode, TopicCompression, reject_key, verdict};
+use super::{
+    CleanupPolicy, Durability, KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED, LogConfig, ReadMode, TopicCompression, reject_key, verdict,
+};
 use crate::error::{ConfigViolation, Error, Result};
 use crate::types::TimestampType;
 
@@ -17,6 +19,8 @@ pub(crate) const PARTITIONS_MAX: u32 = 100_000;
 
 /// The key of the durability.
 const DURABILITY_KEY: &str = "flush.messages";
+/// The key of the policy, of which more may be stored than a topic can be given here.
+const POLICY_KEY: &str = "cleanup.policy";
 
 /// How a topic is made: its partitions, its replicas, and the [`LogConfig`] of each of its logs, whose setters are here as
 /// well. Nothing is checked until [`validate`](Self::validate), which whoever creates a topic calls.
@@ -92,6 +96,10 @@ impl TopicConfig {
         timestamp_after_max: Option<Duration>, "get_timestamp_after_max";
         preallocate: bool, "get_preallocate";
         durability: Durability, "get_durability";
+        cleanup_policy: CleanupPolicy, "get_cleanup_policy";
+        retention_time: Option<Duration>, "get_retention_time";
+        retention_bytes: Option<u64>, "get_retention_bytes";
+        file_delete_delay: Duration, "get_file_delete_delay";
         read_mode: ReadMode, "get_read_mode";
     }
 
@@ -122,6 +130,10 @@ impl TopicConfig {
         let mut refuse = |field: &str, reason| violations.push(ConfigViolation { field: field.to_owned(), reason });
         if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
             refuse("partitions", format!("{} is out of range: 1 to {PARTITIONS_MAX} is accepted", self.partitions));
+        }
+        let policy = self.log.get_cleanup_policy();
+        if policy != CleanupPolicy::Delete {
+            refuse(POLICY_KEY, policy.refusal());
         }
         if self.replication_factor == 0 {
             refuse("replication_factor", "0 is out of range: 1 or more is accepted".to_owned());
@@ -175,15 +187,27 @@ pub(crate) struct StoredConfig {
 
 impl StoredConfig {
     /// Reads the configurations of a topic, whoever made it. Of `flush.messages` only 1 promises anything of a single record:
-    /// all other values are `Os`.
+    /// all other values are `Os`. A policy that compacts is kept, so that nothing is deleted which Kafka would have kept.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] when a value of a key that is implemented cannot be.
     pub(crate) fn from_pairs(stored: &BTreeMap<String, String>) -> Result<StoredConfig> {
         let (known, others): (Vec<_>, Vec<_>) = stored.iter().partition(|(key, _)| is_implemented(key));
-        let pairs = known.into_iter().filter(|(key, value)| *key != DURABILITY_KEY || value.trim() == "1");
-        let log = LogConfig::from_pairs(pairs)?;
-        Ok(StoredConfig { log, without_effect: others.into_iter().map(|(key, _)| key.clone()).collect() })
+        let is_read = |key: &str, value: &str| match key {
+            DURABILITY_KEY => value.trim() == "1",
+            _ => key != POLICY_KEY,
+        };
+        let policy =
+            stored.get(POLICY_KEY).map_or(Ok(CleanupPolicy::Delete), |value| CleanupPolicy::from_stored(value));
+        let policy = policy.map_err(|reason| Error::InvalidConfig {
+            violations: vec![ConfigViolation { field: POLICY_KEY.to_owned(), reason }],
+        })?;
+        let log = LogConfig::from_pairs(known.into_iter().filter(|(key, value)| is_read(key, value)))?;
+        let mut without_effect: Vec<String> = others.into_iter().map(|(key, _)| key.clone()).collect();
+        if policy != CleanupPolicy::Delete {
+            without_effect.push(POLICY_KEY.to_owned());
+        }
+        Ok(StoredConfig { log: log.cleanup_policy(policy), without_effect })
     }
 
     /// What is stored once `changes` are made: `None` sets a key back to its default. A key that is stored already may be
@@ -281,6 +305,10 @@ mod tests {
             .timestamp_after_max(None)
             .preallocate(true)
             .durability(Durability::Os)
+            .cleanup_policy(CleanupPolicy::Compact)
+            .retention_time(Some(time(8)))
+            .retention_bytes(Some(9))
+            .file_delete_delay(time(10))
             .read_mode(ReadMode::Mapped);
         let topic = TopicConfig::new()
             .segment_bytes(100)
@@ -298,6 +326,10 @@ mod tests {
             .timestamp_after_max(None)
             .preallocate(true)
             .durability(Durability::Os)
+            .cleanup_policy(CleanupPolicy::Compact)
+            .retention_time(Some(time(8)))
+            .retention_bytes(Some(9))
+            .file_delete_delay(time(10))
             .read_mode(ReadMode::Mapped);
         assert_eq!(topic, TopicConfig::new().log(log));
     }
@@ -333,25 +365,41 @@ mod tests {
 
     #[test]
     fn what_kafka_stored_and_is_not_implemented_has_no_effect() {
-        let stored =
-            pairs(&[("retention.ms", "1"), ("flush.messages", "10000"), ("next.kafka", "x"), ("segment.ms", "9")]);
+        let stored = pairs(&[("flush.ms", "1"), ("flush.messages", "10000"), ("next.kafka", "x"), ("segment.ms", "9")]);
         let read = StoredConfig::from_pairs(&stored).unwrap();
-        assert_eq!(read.without_effect, ["next.kafka", "retention.ms"]);
+        assert_eq!(read.without_effect, ["flush.ms", "next.kafka"]);
         assert_eq!(read.log, LogConfig::new().durability(Durability::Os).segment_time(Duration::from_millis(9)));
         assert!(StoredConfig::from_pairs(&pairs(&[("segment.ms", "soon")])).is_err());
     }
 
     #[test]
+    fn what_kafka_compacts_is_not_deleted_here() {
+        for (value, policy) in
+            [("compact", CleanupPolicy::Compact), ("delete,compact", CleanupPolicy::CompactAndDelete)]
+        {
+            let stored = pairs(&[("cleanup.policy", value), ("retention.ms", "1")]);
+            let read = StoredConfig::from_pairs(&stored).unwrap();
+            assert_eq!((read.log.get_cleanup_policy(), read.without_effect), (policy, vec!["cleanup.policy".into()]));
+            let altered = StoredConfig::altered(&stored, &changes(&[("segment.ms", Some("5"))])).unwrap();
+            assert_eq!(StoredConfig::from_pairs(&altered).unwrap().log.get_cleanup_policy(), policy);
+        }
+        assert!(StoredConfig::from_pairs(&pairs(&[("cleanup.policy", "shred")])).is_err());
+        let refused = TopicConfig::new().cleanup_policy(CleanupPolicy::Compact).validate().unwrap_err();
+        assert!(refused.to_string().contains("cleanup.policy: compact is not accepted"), "{refused}");
+    }
+
+    #[test]
     fn a_change_keeps_what_it_does_not_name() {
-        let stored = pairs(&[("retention.ms", "1"), ("segment.ms", "9"), ("flush.messages", "1")]);
+        let stored = pairs(&[("flush.ms", "1"), ("segment.ms", "9"), ("flush.messages", "1")]);
         let altered = StoredConfig::altered(&stored, &changes(&[("segment.bytes", Some("99"))])).unwrap();
         assert_eq!(altered, [stored, pairs(&[("segment.bytes", "99")])].into_iter().flatten().collect());
     }
 
     #[test]
     fn a_key_goes_back_to_the_default_of_logstead() {
-        let stored = pairs(&[("retention.ms", "1"), ("segment.ms", "9")]);
-        let all = changes(&[("retention.ms", None), ("segment.ms", None), ("flush.messages", None)]);
+        let stored = pairs(&[("flush.ms", "1"), ("retention.ms", "1"), ("segment.ms", "9")]);
+        let all =
+            changes(&[("flush.ms", None), ("retention.ms", None), ("segment.ms", None), ("flush.messages", None)]);
         assert_eq!(StoredConfig::altered(&stored, &all).unwrap(), pairs(&[("flush.messages", "1")]));
         let weaker = changes(&[("flush.messages", Some("9223372036854775807"))]);
         assert_eq!(StoredConfig::altered(&pairs(&[("flush.messages", "1")]), &weaker).unwrap(), pairs(&[]));
@@ -361,7 +409,7 @@ mod tests {
     fn every_bad_change_is_reported_at_once() {
         let bad = changes(&[
             ("segment.bytes", Some("1")),
-            ("retention.ms", Some("1")),
+            ("flush.ms", Some("1")),
             ("segment.msec", None),
             ("preallocate", Some("true")),
             ("preallocate", None),
@@ -369,7 +417,7 @@ mod tests {
         assert_eq!(
             StoredConfig::altered(&pairs(&[]), &bad).unwrap_err().to_string(),
             "invalid configuration: segment.bytes: 1 is out of range: 14 to 2147483647 is accepted; \
-             retention.ms: a Kafka topic configuration that logstead does not implement yet; \
+             flush.ms: a Kafka topic configuration that logstead does not implement yet; \
              segment.msec: unknown; the nearest known key is segment.ms; \
              preallocate: given more than once"
         );

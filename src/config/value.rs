@@ -18,6 +18,12 @@ pub(super) trait Value: Sized {
     /// Kafka's spelling. [`parse`](Self::parse) reads it back if [`check`](Self::check) accepts the value.
     fn to_kafka(&self) -> String;
 
+    /// As [`to_kafka`](Self::to_kafka), for a type that Kafka spells in two ways, told apart by what the field accepts.
+    fn spell(&self, accepts: Accepts) -> String {
+        let _ = accepts;
+        self.to_kafka()
+    }
+
     /// Whether the value is accepted.
     ///
     /// # Errors
@@ -73,9 +79,12 @@ impl Value for Duration {
     }
 }
 
-/// A time with Kafka's 2^63 - 1 ms for "no limit" as `None`.
+/// A time with Kafka's "no limit" as `None`: -1 where the field accepts that, 2^63 - 1 ms elsewhere.
 impl Value for Option<Duration> {
     fn parse(text: &str, accepts: Accepts) -> Result<Option<Duration>, String> {
+        if is_negative_none(accepts) {
+            return Ok(Option::<u64>::parse(text, accepts)?.map(Duration::from_millis));
+        }
         u64::parse(text, accepts).map(limit_from_millis)
     }
 
@@ -83,13 +92,44 @@ impl Value for Option<Duration> {
         self.map_or_else(|| i64::MAX.to_string(), |time| time.to_kafka())
     }
 
+    fn spell(&self, accepts: Accepts) -> String {
+        if is_negative_none(accepts) {
+            self.map_or_else(|| "-1".to_owned(), |time| time.to_kafka())
+        } else {
+            self.to_kafka()
+        }
+    }
+
     fn check(&self, accepts: Accepts) -> Result<(), String> {
         let Some(time) = self else { return Ok(()) };
+        if is_negative_none(accepts) {
+            return time.check(accepts);
+        }
         if time.as_millis() == u128::from(i64::MAX.unsigned_abs()) {
             return Err(format!("{time:?} is Kafka's spelling of no limit; say None"));
         }
         time.check(accepts)
     }
+}
+
+/// A number with Kafka's -1 for "no limit" as `None`.
+impl Value for Option<u64> {
+    fn parse(text: &str, accepts: Accepts) -> Result<Option<u64>, String> {
+        Ok(u64::try_from(parse_number(text, accepts)?).ok())
+    }
+
+    fn to_kafka(&self) -> String {
+        self.map_or_else(|| "-1".to_owned(), |number| number.to_string())
+    }
+
+    fn check(&self, accepts: Accepts) -> Result<(), String> {
+        self.map_or(Ok(()), |number| number.check(accepts))
+    }
+}
+
+/// Whether -1 is accepted, which then means "no limit".
+fn is_negative_none(accepts: Accepts) -> bool {
+    matches!(accepts, Accepts::Range { low: ..0, .. })
 }
 
 /// Milliseconds, of which 2^63 - 1 are Kafka's "no limit".
@@ -214,6 +254,20 @@ mod tests {
         let ambiguous = Some(Duration::from_millis(i64::MAX.unsigned_abs()));
         assert!(ambiguous.check(ANY).unwrap_err().ends_with("is Kafka's spelling of no limit; say None"));
         assert_eq!(Option::<Duration>::parse("5", ANY), Ok(Some(Duration::from_millis(5))));
+    }
+
+    #[test]
+    fn where_minus_one_is_accepted_it_means_no_limit() {
+        let accepts = Accepts::Range { low: -1, high: i64::MAX };
+        assert_eq!(
+            (Option::<Duration>::parse("-1", accepts), Option::<u64>::parse("-1", accepts)),
+            (Ok(None), Ok(None))
+        );
+        assert_eq!((None::<Duration>.spell(accepts), None::<u64>.spell(accepts)), ("-1".into(), "-1".into()));
+        let longest = Option::<Duration>::parse("9223372036854775807", accepts).unwrap();
+        assert_eq!(longest, Some(Duration::from_millis(i64::MAX.unsigned_abs())));
+        assert_eq!((longest.check(accepts), longest.spell(accepts)), (Ok(()), "9223372036854775807".into()));
+        assert_eq!(Option::<u64>::parse("-2", accepts), Err("-2 is out of range: -1 or more is accepted".into()));
     }
 
     #[test]

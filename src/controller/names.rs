@@ -35,6 +35,17 @@ pub(crate) fn check_new_name(image: &ClusterImage, name: &str) -> Result<TopicNa
     }
 }
 
+/// Refuses a topic that belongs to the engine.
+///
+/// # Errors
+/// [`Error::InvalidTopicName`].
+pub(crate) fn check_not_internal(name: &TopicName) -> Result<()> {
+    if RESERVED.contains(&name.as_str()) {
+        return Err(Error::InvalidTopicName { name: name.to_string(), reason: "it belongs to the engine" });
+    }
+    Ok(())
+}
+
 /// The error for a topic that does not exist, with the nearest one that does.
 pub(crate) fn unknown_topic(image: &ClusterImage, name: &str) -> Error {
     Error::unknown_topic(name, image.topics().map(|topic| topic.name.as_str()))

@@ -128,13 +128,20 @@ impl Log {
             let view = self.published.lock().clone();
             view.check_present()?;
             let result = reader.read(&view, from, limits, hint);
-            // A truncation may have cut bytes under this read's feet; what it saw then is not damage.
-            let cut_meanwhile = || self.published.lock().generation != view.generation;
             match result {
-                Err(Error::Corrupt(_) | Error::Io { .. }) if cut_meanwhile() => {}
+                Err(Error::Corrupt(_) | Error::Io { .. }) if self.has_lost_since(&view) => {}
                 other => return other.map_err(|error| error.in_partition(&self.context.tp)),
             }
         }
+    }
+}
+
+impl Log {
+    /// Whether a truncation or a deletion may have taken bytes away under the feet of whoever reads by this view: what it saw
+    /// then is not damage.
+    fn has_lost_since(&self, view: &Published) -> bool {
+        let published = self.published.lock();
+        (published.generation, published.log_start) != (view.generation, view.log_start)
     }
 }
 

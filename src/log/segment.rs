@@ -3,6 +3,7 @@
 //! The same object serves a segment through its whole life (active, sealing, sealed), so a reader that holds it goes on
 //! undisturbed by a roll, and by a removal: the open file stays readable. Kafka's counterpart: `LogSegment`.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::config::{LogConfig, ReadMode};
 use crate::error::{Damage, Error, IoContext, Result};
 use crate::log::indexer::SegmentIndexer;
-use crate::log::layout::SegmentFile;
+use crate::log::layout::{DELETED_SUFFIX, SegmentFile};
 use crate::log::offset_index::{OffsetIndex, OffsetIndexEntry};
 use crate::log::recovery::find_aborted;
+use crate::log::retention::SegmentAge;
 use crate::log::scan::BatchScanner;
 use crate::log::seal::{FileSum, SEAL_BLOCK_BYTES, Seal, SealSubject};
 use crate::log::time_index::TimeIndex;
@@ -47,7 +49,8 @@ impl LogContext {
 
 /// A segment of a log: a run of batches in one `.log` file, with its indexes. A read-only view, cheap to clone.
 ///
-/// It stays usable after the segment was removed from its log.
+/// It stays usable after the segment was deleted from its log: for `file.delete.delay.ms`, and longer where its file was read
+/// before.
 #[derive(Debug, Clone)]
 pub struct Segment {
     inner: Arc<Inner>,
@@ -57,6 +60,8 @@ pub struct Segment {
 struct Inner {
     context: Arc<LogContext>,
     base_offset: Offset,
+    /// Set before the segment's files get their other name.
+    is_deleted: AtomicBool,
     state: RankedMutex<State>,
 }
 
@@ -155,7 +160,8 @@ impl Segment {
     }
 
     fn with_state(context: Arc<LogContext>, base_offset: Offset, state: State) -> Segment {
-        Segment { inner: Arc::new(Inner { context, base_offset, state: RankedMutex::new(Rank::SegmentIndex, state) }) }
+        let (state, is_deleted) = (RankedMutex::new(Rank::SegmentIndex, state), AtomicBool::new(false));
+        Segment { inner: Arc::new(Inner { context, base_offset, is_deleted, state }) }
     }
 
     /// The offset that names the segment's files: no batch in it starts below.
@@ -227,8 +233,10 @@ impl Segment {
         if let Some(aborted) = &self.inner.state.lock().aborted {
             return Ok(aborted.clone());
         }
-        let path = self.path(SegmentFile::TransactionIndex);
-        let bytes = read_file(&*self.inner.context.storage, &path, INDEX_BYTES_MAX)?;
+        let bytes = self.read(SegmentFile::TransactionIndex)?;
+        if bytes.is_none() {
+            self.check_not_removed()?;
+        }
         // A lost index would make aborted records look committed: only the seal knows that there was one.
         let is_sealed = self.phase() == SegmentPhase::Sealed;
         let seal = is_sealed.then(|| self.read_seal().ok().flatten()).flatten();
@@ -250,7 +258,6 @@ impl Segment {
     /// [`Error::Corrupt`] names the first file and position that differ; [`Error::Io`] when a file cannot be read.
     pub fn verify_seal(&self) -> Result<bool> {
         self.inner.state.lock().check_present()?;
-        let storage = &*self.inner.context.storage;
         let Some(seal) = self.read_seal()? else { return Ok(false) };
         let file = self.file()?;
         let len = file.len().context("read the length of", file.path())?;
@@ -276,7 +283,7 @@ impl Segment {
         ];
         for (kind, sealed) in kinds {
             let path = self.path(kind);
-            let found = read_file(storage, &path, INDEX_BYTES_MAX)?.map(|bytes| FileSum::of(&bytes));
+            let found = self.read(kind)?.map(|bytes| FileSum::of(&bytes));
             if sealed.is_some() && found != sealed {
                 let what = Damage::Structure("the file is not what was sealed");
                 return Err(self.damaged(Error::corrupt(0, what).in_file(&path, 0)));
@@ -288,7 +295,7 @@ impl Segment {
     /// Its seal; `None` when there is none.
     pub(crate) fn read_seal(&self) -> Result<Option<Seal>> {
         let path = self.path(SegmentFile::Seal);
-        let Some(bytes) = read_file(&*self.inner.context.storage, &path, INDEX_BYTES_MAX)? else { return Ok(None) };
+        let Some(bytes) = self.read(SegmentFile::Seal)? else { return Ok(None) };
         let seal = Seal::from_bytes(&bytes).map_err(|error| error.in_file(&path, 0))?;
         let subject = self.inner.context.seal_subject(self.base_offset());
         if seal.subject != subject {
@@ -334,9 +341,87 @@ impl Segment {
         }
         state.check_present()?;
         let path = self.path(SegmentFile::Log);
-        let file = self.inner.context.storage.open(&path, OpenMode::Read).context("open", &path)?;
+        let opened = match self.inner.context.storage.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_deleted() => {
+                self.inner.context.storage.open(&self.deleted_path(SegmentFile::Log), OpenMode::Read)
+            }
+            other => other,
+        };
+        let file = opened.context("open", &path)?;
         state.file = Some(Arc::clone(&file));
         Ok(file)
+    }
+
+    /// From here on its files may have their other name.
+    pub(crate) fn set_deleted(&self) {
+        self.inner.is_deleted.store(true, Ordering::Release);
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.inner.is_deleted.load(Ordering::Acquire)
+    }
+
+    /// The path of one of its files once the segment is deleted.
+    pub(crate) fn deleted_path(&self, kind: SegmentFile) -> PathBuf {
+        self.inner.context.folder.join(format!("{}{DELETED_SUFFIX}", kind.name(self.base_offset())))
+    }
+
+    /// The bytes of one of its files, under whichever name; `None` when there is none.
+    fn read(&self, kind: SegmentFile) -> Result<Option<Vec<u8>>> {
+        let storage = &*self.inner.context.storage;
+        match read_file(storage, &self.path(kind), INDEX_BYTES_MAX)? {
+            None if self.is_deleted() => read_file(storage, &self.deleted_path(kind), INDEX_BYTES_MAX),
+            other => Ok(other),
+        }
+    }
+
+    /// That a file was not found says nothing once the segment is deleted, here or by the owner of the folder. The `.log` is the
+    /// first to lose its name, and the first to be removed.
+    fn check_not_removed(&self) -> Result<()> {
+        let storage = &self.inner.context.storage;
+        let path = self.path(SegmentFile::Log);
+        let found = match storage.identity(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_deleted() => {
+                storage.identity(&self.deleted_path(SegmentFile::Log))
+            }
+            other => other,
+        };
+        found.map(drop).context("look at", &path)
+    }
+
+    /// How old the segment is, as far as its records tell, or else its file. Unlike [`max_timestamp`](Self::max_timestamp) it
+    /// keeps no index in memory.
+    pub(crate) fn age(&self, now: Timestamp) -> Result<SegmentAge> {
+        let largest = self.largest_timestamp()?;
+        let modified = match SegmentAge::of_records(largest, now) {
+            Some(age) => return Ok(age),
+            None => {
+                let file = self.file()?;
+                file.metadata().context("look at", file.path())?.modified
+            }
+        };
+        Ok(SegmentAge { largest, modified })
+    }
+
+    fn largest_timestamp(&self) -> Result<Option<Timestamp>> {
+        let mut state = self.inner.state.lock();
+        let known = match &state.indexes {
+            Indexes::Growing(indexer) => return Ok(indexer.max_timestamp().map(|(largest, _)| largest)),
+            Indexes::Loaded { times, .. } => times.last().map(|entry| (entry.timestamp, entry.offset)),
+            Indexes::OnDisk => None,
+        };
+        if state.max_timestamp.or(known).is_none() && matches!(state.indexes, Indexes::OnDisk) {
+            state.check_present()?;
+            let times = match self.load_indexes(state.len) {
+                Ok((_, times)) => times,
+                Err(_) => {
+                    let file = self.file_of(&mut state)?;
+                    self.rebuild_indexes(file, &state)?.1
+                }
+            };
+            state.max_timestamp = times.last().map(|entry| (entry.timestamp, entry.offset));
+        }
+        Ok(state.max_timestamp.or(known).map(|(largest, _)| largest))
     }
 
     /// All bytes of a sealed segment as one read-only map, when the log reads through maps.
@@ -457,12 +542,11 @@ impl Segment {
     }
 
     fn load_indexes(&self, log_len: u64) -> Result<(OffsetIndex, TimeIndex)> {
-        let storage = &*self.inner.context.storage;
         let seal = self.read_seal()?;
         let read = |kind, sealed: Option<FileSum>| -> Result<Vec<u8>> {
             let path = self.path(kind);
             let missing = || Error::corrupt(0, Damage::Missing { expected: None, found: 0 }).in_file(&path, 0);
-            let bytes = read_file(storage, &path, INDEX_BYTES_MAX)?.ok_or_else(missing)?;
+            let bytes = self.read(kind)?.ok_or_else(missing)?;
             match sealed {
                 Some(sum) if FileSum::of(&bytes) != sum => Err(missing()),
                 Some(_) | None => Ok(bytes),

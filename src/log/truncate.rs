@@ -1,4 +1,4 @@
-//! [S] Cutting a log: at its end (a follower gives up what its leader never had) or at its start (deleted records).
+//! [S] Cutting a log at its end: a follower gives up what its leader never had.
 //!
 //! The order is what makes it safe. Claims go first: the witness and the recovery point are lowered, durably, before a
 //! byte is cut, so that no crash makes a cut look like lost data. Then readers stop seeing the part, then files go. Only
@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 use crate::log::Log;
 use crate::log::active::{ActiveSegment, SegmentFiles};
 use crate::log::directory::Claims;
@@ -104,54 +104,7 @@ impl Log {
         self.end_change(result)
     }
 
-    /// Deletes the records below `offset`: moves the log start there, and removes the segments that lie wholly below. The
-    /// new log start is durable before a file goes. Readers that hold slices of a removed segment finish undisturbed.
-    ///
-    /// # Errors
-    /// [`Error::OffsetOutOfRange`] above the high watermark; [`Error::Io`].
-    pub fn delete_before(&self, offset: Offset) -> Result<Offset> {
-        let _token = self.maintenance.lock();
-        let gone = {
-            let mut state = self.state.lock();
-            state.check_writable(&self.context.tp)?;
-            if offset > state.high_watermark {
-                let (start, end) = (state.log_start, state.high_watermark);
-                return Err(Error::OffsetOutOfRange { tp: self.context.tp.clone(), requested: offset, start, end });
-            }
-            if offset <= state.log_start {
-                return Ok(state.log_start);
-            }
-            state.log_start = offset;
-            let sealing = state.sealing.first().map(|sealing| sealing.base_offset());
-            let is_gone = |segment: &&Segment| {
-                segment.next_offset() <= offset
-                    && segment.base_offset() != state.active.base_offset()
-                    && sealing.is_none_or(|first| segment.base_offset() < first)
-            };
-            let count = state.segments.iter().take_while(is_gone).count();
-            let gone: Vec<Segment> = state.segments.drain(..count).collect();
-            if state.epochs.truncate_from_start(offset) {
-                state.epochs_version += 1;
-            }
-            let durable = state.witness.durable();
-            state.write_witness(&self.context, durable).inspect_err(|error| state.go_offline(error))?;
-            *self.published.lock() = state.publish();
-            gone
-        };
-        // The records are gone for readers: the log cannot go on as if the call had not been made.
-        let removed = self.sync_witness().and_then(|()| self.remove_segments(&gone));
-        removed.inspect_err(|error| self.state.lock().go_offline(error))?;
-        Ok(offset)
-    }
-
-    fn remove_segments(&self, gone: &[Segment]) -> Result<()> {
-        for segment in gone {
-            self.remove_segment(segment.base_offset())?;
-        }
-        self.sync_folder()
-    }
-
-    fn sync_folder(&self) -> Result<()> {
+    pub(crate) fn sync_folder(&self) -> Result<()> {
         self.context.storage.sync_dir(&self.context.folder).in_doubt_context("sync", &self.context.folder)
     }
 

@@ -29,6 +29,7 @@ mod producer;
 mod read;
 mod read_only;
 mod recovery;
+mod retention;
 mod roll;
 mod support;
 mod topics;

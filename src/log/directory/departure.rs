@@ -96,7 +96,7 @@ impl LogDirectory {
 
 impl DirectoryCore {
     /// Renames a partition's folder and forgets the partition; `None` when there is no folder.
-    fn depart(&self, tp: &TopicPartition, departure: Departure) -> Result<Option<PathBuf>> {
+    pub(super) fn depart(&self, tp: &TopicPartition, departure: Departure) -> Result<Option<PathBuf>> {
         let log = {
             let mut state = self.state.lock();
             state.claim(tp, "delete a log", "it is just being opened or deleted")?;
@@ -173,7 +173,7 @@ impl DirectoryCore {
     }
 
     /// The folders of deleted partitions, of which no file speaks any more.
-    fn settle_departed(&self) -> Result<Vec<String>> {
+    pub(super) fn settle_departed(&self) -> Result<Vec<String>> {
         let (is_listed, blocked) = {
             let state = self.state.lock();
             (!state.departed.is_empty(), state.blocked.values().next().cloned())
@@ -229,7 +229,7 @@ pub(super) fn find_departed(
 }
 
 /// Removes a folder and everything in it. What is gone already, or was never there, does not matter.
-fn remove_tree(storage: &dyn Storage, folder: &Path) -> Result<()> {
+pub(super) fn remove_tree(storage: &dyn Storage, folder: &Path) -> Result<()> {
     let tolerate_missing = |result: std::io::Result<()>| match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,

@@ -8,6 +8,8 @@ mod departed;
 mod departure;
 pub(crate) mod files;
 mod opening;
+mod removal;
+mod unopened;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ use crate::time::Now;
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
 
 use files::{FolderFiles, Loaded};
+pub(crate) use removal::Doomed;
+use removal::Pending;
 
 /// Read buffers that a folder keeps for reuse.
 const READ_BUFFERS_MAX: usize = 16;
@@ -202,7 +206,7 @@ impl LogDirectory {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Closes every log, writes the checkpoint files, marks the folder as cleanly shut down (if every log in it was opened
+    /// Closes every log, removes the files of what was deleted, writes the checkpoint files, marks the folder as cleanly shut down (if every log in it was opened
     /// and is undamaged) and gives up the lock. Logs that are still held answer [`Error::InvalidState`] from here on;
     /// slices that were read stay readable.
     ///
@@ -214,6 +218,8 @@ impl LogDirectory {
             result = result.and(log.close());
         }
         let result = result.and_then(|()| self.core.write_checkpoints(true));
+        // What cannot be removed now is removed by the next owner.
+        let _ = self.core.remove_pending(None);
         let mut state = self.core.state.lock();
         state.closed = true;
         let (lock, blocked) = (state.lock.take(), state.blocked.values().next().cloned());
@@ -277,6 +283,7 @@ impl LogDirectoryOptions {
             blocked: BTreeMap::new(),
             next_slot,
             free_slots: Vec::new(),
+            pending: Vec::new(),
             witness_failure: None,
             rng,
             lock: Some(lock),
@@ -324,6 +331,8 @@ struct DirectoryState {
     next_slot: u32,
     /// Slots of the witness that were given up.
     free_slots: Vec<u32>,
+    /// What was deleted and still lies there under another name.
+    pending: Vec<Pending>,
     /// The first failed sync of the witness.
     witness_failure: Option<Error>,
     rng: Rng,
