@@ -235,6 +235,7 @@ impl Segment {
         }
         let bytes = self.read(SegmentFile::TransactionIndex)?;
         if bytes.is_none() {
+            self.inner.state.lock().check_present()?;
             self.check_not_removed()?;
         }
         // A lost index would make aborted records look committed: only the seal knows that there was one.

@@ -58,7 +58,7 @@ fn deleted(home: &Home) -> Vec<String> {
 
 #[test]
 fn expired_segments_lose_their_names_at_once_and_their_files_later() {
-    let home = filled(LogConfig::new());
+    let home = filled(LogConfig::new().timestamp_after_max(None));
     assert_eq!(home.bases(), [0, 2, 4, 6]);
     assert_eq!(home.log.apply_retention(confirmed(WEEK)).unwrap().removed, []);
     // The last record is younger than the others.
@@ -306,7 +306,7 @@ impl Town {
     fn produce(&self, count: usize) {
         let producer = self.cluster.producer().seed(1).build().unwrap();
         for _ in 0..count {
-            let record = Record::to(TOPIC).value(vec![7; 40]).timestamp(self.clock.now().wall);
+            let record = Record::to(TOPIC).value(&[7; 40]).timestamp(self.clock.now().wall);
             producer.send(record).unwrap().wait().unwrap();
         }
     }
