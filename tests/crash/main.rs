@@ -75,6 +75,11 @@ fn deletion_survives_every_crash() {
 }
 
 #[test]
+fn retention_survives_every_crash() {
+    try_everything(&scripts::retention());
+}
+
+#[test]
 fn closing_and_reopening_survive_every_crash() {
     try_everything(&scripts::reopening());
 }

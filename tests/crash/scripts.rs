@@ -55,10 +55,32 @@ pub(crate) fn deletion() -> Script {
     let mut steps = opening();
     steps.extend(grow().into_iter().chain(grow()));
     steps.extend([DeleteBefore(0, 5), Append(0, 1), Checkpoint, Transact(0, 2), Flush(0), Advance(0)]);
-    steps.extend([DeleteBefore(0, 11), Append(0, 1), Flush(0), Append(0, 1), Flush(0), Abort(0, 2), Flush(0)]);
-    steps.extend([Advance(0), DeleteBefore(0, 16), Checkpoint, StartAt(0, 40), Lead(0, 3)]);
+    steps.extend([
+        RemoveDue,
+        DeleteBefore(0, 11),
+        Append(0, 1),
+        Flush(0),
+        Append(0, 1),
+        Flush(0),
+        Abort(0, 2),
+        Flush(0),
+    ]);
+    steps.extend([Advance(0), DeleteBefore(0, 16), Checkpoint, RemoveDue, StartAt(0, 40), Lead(0, 3)]);
     steps.extend(grow().into_iter().chain([DeleteBefore(0, 43), Flush(0)]));
     script("deletion", 600, steps)
+}
+
+/// (i) The log is kept within sizes, down to nothing, with a transaction that is open meanwhile.
+pub(crate) fn retention() -> Script {
+    let grow = || [Append(0, 2), Produce(0, 1), Append(0, 2), Flush(0), Advance(0)];
+    let mut steps = opening();
+    steps.extend(grow().into_iter().chain(grow()));
+    steps.extend([Retain(0, 900), Append(0, 1), Transact(0, 2), Append(0, 2), Flush(0), Advance(0), RemoveDue]);
+    steps.extend(grow().into_iter().chain([Checkpoint, Retain(0, 500), Abort(0, 2), Flush(0), Advance(0)]));
+    steps.extend([Retain(0, 0), Append(0, 1), Flush(0), RemoveDue, Advance(0), Retain(0, 0), Produce(0, 1), Flush(0)]);
+    steps.extend([Advance(0), Append(0, 3), Append(0, 2), Retain(0, 0), Close, OpenDirectory, Open(0), Lead(0, 1)]);
+    steps.extend(grow().into_iter().chain([Retain(0, 300), Append(0, 1), Flush(0)]));
+    script("retention", 600, steps)
 }
 
 /// (e) The folder is closed and opened again, with and without records in between.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use logstead::config::{Durability, LogConfig};
 use logstead::error::Written;
-use logstead::log::{FlushTicket, Log, LogDirectory};
+use logstead::log::{FlushTicket, Log, LogDirectory, RetentionClock};
 use logstead::record::{
     BatchBuilder, BatchOptions, BuiltBatch, EndTransactionMarker, ProducerStamp, TransactionOutcome,
 };
@@ -44,6 +45,10 @@ pub(crate) enum Step {
     TruncateBy(usize, i64),
     StartAt(usize, i64),
     DeleteBefore(usize, i64),
+    /// The oldest segments go, as long as this many bytes are left.
+    Retain(usize, u64),
+    /// The files of what was deleted go.
+    RemoveDue,
     GroupCommit(Vec<usize>),
     Checkpoint,
     Close,
@@ -250,6 +255,14 @@ impl<'a> Session<'a> {
                 let start = self.log(*log).delete_before(offset(*before))?;
                 self.expected[*log].start.0 = start.get();
             }
+            Step::Retain(log, bytes) => self.retain(*log, *bytes)?,
+            Step::RemoveDue => {
+                if let Some(directory) = &self.directory {
+                    directory.remove_due(now)?;
+                    self.clock.advance(self.script.config().get_file_delete_delay());
+                    directory.remove_due(self.clock.now())?;
+                }
+            }
             Step::GroupCommit(logs) => {
                 let committer = Committer::new(CommitterConfig::default());
                 for log in logs {
@@ -284,6 +297,17 @@ impl<'a> Session<'a> {
                 Err(broken @ Failure::Broken(_)) => return Err(broken),
             },
         }
+        Ok(())
+    }
+
+    fn retain(&mut self, log: usize, bytes: u64) -> std::result::Result<(), Failure> {
+        let target = self.log(log);
+        target.update_config(self.script.config().retention_time(None).retention_bytes(Some(bytes)))?;
+        // Until the call returns, anything that is committed may be gone.
+        self.expected[log].start.1 = target.high_watermark().get();
+        let at = RetentionClock::new(Duration::ZERO).look(self.clock.now());
+        let start = target.apply_retention(at)?.log_start.get();
+        self.expected[log].start = (start, start);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod offset_by_time;
 mod packed;
 mod producer;
 mod read_only;
+mod retention;
 
 use proptest::test_runner::{Config, RngSeed};
 
