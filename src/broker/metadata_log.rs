@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::metadata_files::{self, StoredSnapshot};
 use crate::config::{Durability, LogConfig};
@@ -356,7 +357,9 @@ fn gap(log: &Log, snapshot_end: Offset) -> Error {
 }
 
 fn log_config() -> LogConfig {
-    LogConfig::new().segment_bytes(SEGMENT_BYTES).batch_bytes_max(BATCH_BYTES_MAX).durability(Durability::Synced)
+    let config = LogConfig::new().segment_bytes(SEGMENT_BYTES).batch_bytes_max(BATCH_BYTES_MAX);
+    // Snapshots say what may go, not its age; and nobody waits with a clock until it does.
+    config.durability(Durability::Synced).retention_time(None).file_delete_delay(Duration::ZERO)
 }
 
 /// Checks that this broker is the only voter, and says where that is written.

@@ -79,10 +79,20 @@ impl HostedPartition {
         let next = self.delete_expired(at).unwrap_or_else(|error| match error {
             // Space may come back by itself.
             Error::OutOfSpace { .. } => NextLook { at: Some(at.now().wall), after_bytes: None },
+            // What could not be read may be readable later.
+            Error::Io { .. } | Error::Corrupt(_) if !self.is_offline() => {
+                let sleep = i64::try_from(SLEEP_MAX.as_millis()).unwrap_or(i64::MAX);
+                let wall = at.now().wall.as_millis().saturating_add(sleep);
+                NextLook { at: Some(Timestamp::from_millis(wall)), after_bytes: None }
+            }
             // It is gone, damaged or offline: nothing more is deleted until it is opened again.
             _ => NextLook::default(),
         });
         self.role.lock().retention.end(next);
+    }
+
+    fn is_offline(&self) -> bool {
+        self.opened_log().is_some_and(|log| log.check_online().is_err())
     }
 
     fn delete_expired(&self, at: RetentionTime) -> Result<NextLook> {

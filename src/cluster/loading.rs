@@ -96,7 +96,8 @@ fn adopt(
     let mut image = admin.image.clone();
     for (name, (id, last)) in topics {
         let partitions = u32::try_from(last).unwrap_or_default().saturating_add(1);
-        let config = TopicConfig::new().partitions(partitions);
+        // For how long its records were to be kept nobody knows any more: they stay until somebody says.
+        let config = TopicConfig::new().partitions(partitions).retention_time(None);
         let created = controller::create_topic(&image, name.as_str(), &config, id, &[host.broker_id])?;
         created.iter().try_for_each(|record| image.apply(record))?;
         records.extend(created);

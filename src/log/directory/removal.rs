@@ -77,9 +77,13 @@ impl LogDirectory {
 }
 
 impl DirectoryCore {
-    /// What was given another name is removed after this delay.
+    /// What was given another name is removed after this delay; files without one at once.
     pub(crate) fn remove_later(&self, doomed: Doomed, delay: Duration) {
-        if !matches!(&doomed, Doomed::Files(files) if files.is_empty()) {
+        let is_done = match &doomed {
+            Doomed::Files(files) => files.is_empty() || delay.is_zero() && self.remove_files(files).is_ok(),
+            Doomed::Folder(_) => false,
+        };
+        if !is_done {
             self.state.lock().pending.push(Pending { doomed, delay, due: None });
         }
     }
