@@ -25,9 +25,10 @@ use std::time::{Duration, Instant};
 
 use common::{BenchResult, Label, Options, Sample, Scratch, Values, print_heading, run_row, timed};
 use decode::{batch_at, check, each_value, touch};
+use logstead::OffsetSpec;
 use logstead::cluster::Cluster;
 use logstead::config::{Durability, LogConfig, ReadMode, TopicConfig};
-use logstead::consumer::{Consumer, OffsetSpec, PollLimits};
+use logstead::consumer::{Consumer, PollLimits};
 use logstead::storage::{FrozenBytes, OpenMode, OsStorage, Storage};
 
 const TOPIC: &str = "bench";
@@ -117,7 +118,7 @@ impl FloorSegment {
 }
 
 fn scan(consumer: &mut Consumer, limits: PollLimits, expected: usize) -> BenchResult<Sample> {
-    consumer.seek_all(OffsetSpec::Beginning)?;
+    consumer.seek_all(OffsetSpec::Earliest)?;
     let (mut count, mut sum, mut latencies) = (0, 0, Vec::new());
     let start = Instant::now();
     loop {

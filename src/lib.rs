@@ -85,9 +85,9 @@ pub mod types;
 
 pub use cluster::{Cluster, ClusterBuilder, Driver, Partition, ReadOnlyCluster, Topic};
 pub use config::{Acks, BrokerConfig, ConsumerConfig, Durability, Isolation, ProducerConfig, TopicConfig};
-pub use consumer::{Consumer, ConsumerRecord, ConsumerRecords, OffsetSpec, StartAt};
+pub use consumer::{Consumer, ConsumerRecord, ConsumerRecords, SeekTo, StartAt};
 pub use error::{Error, Result};
-pub use log::Segment;
+pub use log::{ListedOffset, OffsetSpec, Segment};
 pub use producer::{Delivery, Partitioner, Producer, Record, RecordMetadata, Ticket, TopicProducer};
 pub use record::{Compression, Header};
 pub use sync::Handle;

@@ -14,11 +14,12 @@ use crate::controller::names::METADATA_TOPIC;
 use crate::controller::replay::Replay;
 use crate::error::{Error, Result};
 use crate::log::{
-    AbortedTransaction, LogSlice, ReadIsolation, ReadLimits, ReadOnlyDirectory, ReadOnlyLog, SlicePosition,
+    AbortedTransaction, ListedOffset, LogSlice, OffsetSpec, ReadIsolation, ReadLimits, ReadOnlyDirectory, ReadOnlyLog,
+    SlicePosition,
 };
 use crate::sync::{Rank, RankedMutex, Signal};
 use crate::time::Clock;
-use crate::types::{Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 /// Bytes of the metadata log that are read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -313,9 +314,16 @@ impl FetchSource for WatchedPartition {
         self.log()?.map_or(Ok(Vec::new()), |log| log.aborted_transactions(from, upper))
     }
 
-    fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Offset>> {
-        let Some(log) = self.refreshed()? else { return Ok(None) };
-        Ok(log.offset_for_timestamp(timestamp, isolation)?.map(|found| found.offset))
+    fn list_offset(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Result<Option<ListedOffset>> {
+        match self.refreshed()? {
+            Some(log) => log.list_offset(spec, isolation),
+            None => Ok(match spec {
+                OffsetSpec::Earliest | OffsetSpec::Latest => {
+                    Some(ListedOffset { offset: Offset::ZERO, timestamp: None, leader_epoch: None })
+                }
+                OffsetSpec::MaxTimestamp | OffsetSpec::Timestamp(_) => None,
+            }),
+        }
     }
 
     fn park(&self, _: &Arc<Signal>, position: Offset, isolation: ReadIsolation) -> Result<Parked> {

@@ -13,12 +13,12 @@ use crate::broker::retention::RetentionWatch;
 use crate::broker::source::{FetchSource, Parked, PartitionOffsets};
 use crate::config::{Acks, Durability, LogConfig};
 use crate::error::{Error, Result, Written};
-use crate::log::{AbortedTransaction, Log, LogSlice, ReadIsolation, ReadLimits};
+use crate::log::{AbortedTransaction, ListedOffset, Log, LogSlice, OffsetSpec, ReadIsolation, ReadLimits};
 use crate::record::{BuiltBatch, Codec};
 use crate::replica::{Leader, LeaderEffects, LogEnds};
 use crate::sync::{CommitLane, Completion, Flush, Rank, RankedMutex, Signal};
 use crate::time::{Instant, Now};
-use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// Bytes that may be appended without anybody waiting before they are synced in the background, whatever the durability:
 /// recovery never has to look at more.
@@ -558,9 +558,8 @@ impl FetchSource for HostedPartition {
         self.log()?.aborted_transactions(from, upper).map_err(|error| self.or_retired(error))
     }
 
-    fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Offset>> {
-        let found = self.log()?.offset_for_timestamp(timestamp, isolation);
-        found.map(|found| found.map(|found| found.offset)).map_err(|error| self.or_retired(error))
+    fn list_offset(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Result<Option<ListedOffset>> {
+        self.log()?.list_offset(spec, isolation).map_err(|error| self.or_retired(error))
     }
 
     fn park(&self, signal: &Arc<Signal>, position: Offset, isolation: ReadIsolation) -> Result<Parked> {

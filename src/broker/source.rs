@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::log::{AbortedTransaction, LogSlice, ReadIsolation, ReadLimits};
+use crate::log::{AbortedTransaction, ListedOffset, LogSlice, OffsetSpec, ReadIsolation, ReadLimits};
 use crate::sync::Signal;
 use crate::time::Clock;
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::types::{Offset, TopicPartition};
 
 /// Where one partition stands, all at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub(crate) trait FetchSource: Debug + Send + Sync {
     /// Transactions that were aborted and have records in `[from, upper)`.
     fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>>;
 
-    /// The first record at or after this time that the isolation lets a reader see.
-    fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Offset>>;
+    /// See [`Log::list_offset`](crate::log::Log::list_offset).
+    fn list_offset(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Result<Option<ListedOffset>>;
 
     /// Asks for `signal` to be raised when a reader who has read up to `position` may see more, or when the partition is
     /// gone. It may also be raised without a cause.

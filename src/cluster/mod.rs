@@ -7,6 +7,7 @@
 
 mod admin;
 mod driver;
+mod list_offsets;
 mod loading;
 mod metrics;
 mod read_only;

@@ -106,6 +106,10 @@ impl ReadOnlyCluster {
         ConsumerBuilder::new(Arc::clone(&self.onlooker) as Arc<dyn Catalog>)
     }
 
+    pub(super) fn catalog(&self) -> &dyn Catalog {
+        &*self.onlooker
+    }
+
     /// Where each partition of a topic stands. One who looks knows of no end but what is committed.
     ///
     /// # Errors

@@ -10,9 +10,9 @@ use crate::broker::{FetchSource, Parked};
 use crate::consumer::buffered::{Budget, Buffered, HandedOut};
 use crate::consumer::held::Pinned;
 use crate::consumer::records::Contents;
-use crate::consumer::subscription::OffsetSpec;
+use crate::consumer::subscription::SeekTo;
 use crate::error::{Error, Result};
-use crate::log::{AbortedTransaction, LogSlice, ReadIsolation, ReadLimits};
+use crate::log::{AbortedTransaction, LogSlice, OffsetSpec, ReadIsolation, ReadLimits};
 use crate::sync::Signal;
 use crate::types::{Offset, TopicPartition};
 
@@ -77,7 +77,7 @@ impl Lane {
     ///
     /// # Errors
     /// As [`seek`](Self::seek).
-    pub(super) fn new(source: Arc<dyn FetchSource>, start: OffsetSpec, isolation: ReadIsolation) -> Result<Lane> {
+    pub(super) fn new(source: Arc<dyn FetchSource>, start: SeekTo, isolation: ReadIsolation) -> Result<Lane> {
         let mut lane = Lane {
             source,
             position: Position::Beginning,
@@ -103,17 +103,16 @@ impl Lane {
     ///
     /// # Errors
     /// Why the partition cannot be asked where that is; the position is as before.
-    pub(super) fn seek(&mut self, to: OffsetSpec, isolation: ReadIsolation) -> Result<()> {
+    pub(super) fn seek(&mut self, to: SeekTo, isolation: ReadIsolation) -> Result<()> {
         self.position = match to {
-            OffsetSpec::Offset(offset) => Position::At(offset),
-            OffsetSpec::Beginning => Position::Beginning,
-            OffsetSpec::End => Position::At(self.source.offsets()?.end_for(isolation)),
-            OffsetSpec::Timestamp(timestamp) => {
+            SeekTo::Offset(offset) => Position::At(offset),
+            SeekTo::Spec(OffsetSpec::Earliest) => Position::Beginning,
+            SeekTo::Spec(spec) => {
                 // Asked first: what is appended in between must not be left out.
                 let end = self.source.offsets()?.end_for(isolation);
-                Position::At(self.source.offset_for_timestamp(timestamp, isolation)?.unwrap_or(end))
+                Position::At(self.source.list_offset(spec, isolation)?.map_or(end, |found| found.offset))
             }
-            OffsetSpec::Last(count) => {
+            SeekTo::Last(count) => {
                 let offsets = self.source.offsets()?;
                 let from = Offset::new(offsets.end_for(isolation).get().saturating_sub_unsigned(count));
                 Position::At(from.unwrap_or(Offset::ZERO).max(offsets.log_start))

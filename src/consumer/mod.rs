@@ -3,14 +3,14 @@
 //! ```
 //! use std::time::Duration;
 //! use logstead::cluster::Cluster;
-//! use logstead::consumer::OffsetSpec;
+//! use logstead::consumer::SeekTo;
 //! use logstead::types::TopicPartition;
 //! # use logstead::config::TopicConfig;
 //! # use logstead::storage::MemStorage;
 //! # let cluster = Cluster::builder().storage(MemStorage::new()).open("/data")?;
 //! # cluster.create_topic("orders", TopicConfig::new())?;
 //! let mut consumer = cluster.consumer().assign([("orders", 0)]).build()?;
-//! consumer.seek(&TopicPartition::new("orders", 0)?, OffsetSpec::Last(100))?;
+//! consumer.seek(&TopicPartition::new("orders", 0)?, SeekTo::Last(100))?;
 //! let records = consumer.poll(Duration::from_millis(1))?;
 //! for record in &records {
 //!     // The record's bytes are borrowed from what was fetched.
@@ -45,14 +45,15 @@ mod subscription;
 mod tests;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{Catalog, Parked};
-use crate::config::{ConsumerConfig, Isolation};
+use crate::config::ConsumerConfig;
 use crate::error::{Error, Result};
-use crate::log::{ReadIsolation, ReadLimits};
-use crate::types::{Offset, TopicPartition};
+use crate::log::{ListedOffset, OffsetSpec, ReadIsolation, ReadLimits};
+use crate::types::{Offset, Timestamp, TopicPartition};
 
 use buffered::Budget;
 use held::Pinned;
@@ -66,7 +67,7 @@ pub use detached::DetachedRecord;
 pub use each::EachRecord;
 pub use future::PollFuture;
 pub use records::{ConsumerRecord, ConsumerRecords, ConsumerRecordsIter};
-pub use subscription::{IntoTopicPartition, OffsetSpec, StartAt};
+pub use subscription::{IntoTopicPartition, SeekTo, StartAt};
 pub use waiting::WakeHandle;
 
 /// Bytes of one read where the limits allow more: larger reads are not faster, and keep more memory.
@@ -120,10 +121,7 @@ enum Idle {
 
 impl Consumer {
     fn new(catalog: Arc<dyn Catalog>, config: ConsumerConfig, start_at: StartAt) -> Consumer {
-        let isolation = match config.get_isolation() {
-            Isolation::ReadCommitted => ReadIsolation::LastStable,
-            Isolation::ReadUncommitted => ReadIsolation::HighWatermark,
-        };
+        let isolation = ReadIsolation::from(config.get_isolation());
         let as_usize = |value| usize::try_from(value).unwrap_or(usize::MAX);
         let read_bytes = as_usize(config.get_partition_fetch_bytes_max().min(READ_BYTES));
         Consumer {
@@ -175,12 +173,12 @@ impl Consumer {
         self.lanes.iter().map(Lane::tp)
     }
 
-    /// Goes on reading this partition somewhere else, given as an [`OffsetSpec`] or an [`Offset`].
+    /// Goes on reading this partition somewhere else, given as a [`SeekTo`], an [`OffsetSpec`] or an [`Offset`].
     ///
     /// # Errors
     /// [`Error::InvalidState`]: the partition is not assigned. Otherwise why the partition cannot be asked, for example
     /// [`Error::Closed`]. Whether the log has a given offset turns out at the next poll.
-    pub fn seek(&mut self, tp: &TopicPartition, to: impl Into<OffsetSpec>) -> Result<()> {
+    pub fn seek(&mut self, tp: &TopicPartition, to: impl Into<SeekTo>) -> Result<()> {
         let isolation = self.reading.isolation;
         self.lane_mut(tp, "seek")?.seek(to.into(), isolation)
     }
@@ -189,7 +187,7 @@ impl Consumer {
     ///
     /// # Errors
     /// The first of those of [`seek`](Self::seek); partitions before it are moved.
-    pub fn seek_all(&mut self, to: impl Into<OffsetSpec>) -> Result<()> {
+    pub fn seek_all(&mut self, to: impl Into<SeekTo>) -> Result<()> {
         let to = to.into();
         let isolation = self.reading.isolation;
         self.lanes.iter_mut().try_for_each(|lane| lane.seek(to, isolation))
@@ -204,7 +202,7 @@ impl Consumer {
     }
 
     /// The end of what this consumer may see of a partition: the last stable offset, or with
-    /// [`Isolation::ReadUncommitted`] the high watermark.
+    /// [`Isolation::ReadUncommitted`](crate::config::Isolation::ReadUncommitted) the high watermark.
     ///
     /// # Errors
     /// [`Error::UnknownTopicOrPartition`], or why the partition cannot be asked.
@@ -218,6 +216,22 @@ impl Consumer {
     /// As [`end_offset`](Self::end_offset).
     pub fn beginning_offset(&self, tp: &TopicPartition) -> Result<Offset> {
         Ok(self.source(tp)?.offsets()?.log_start)
+    }
+
+    /// The first record of each partition whose time is the one given or later, among what this consumer may see; `None`
+    /// where there is none.
+    ///
+    /// # Errors
+    /// As [`end_offset`](Self::end_offset), and those of reading the records that have to be looked at.
+    pub fn offsets_for_times(
+        &self,
+        times: impl IntoIterator<Item = (TopicPartition, Timestamp)>,
+    ) -> Result<BTreeMap<TopicPartition, Option<ListedOffset>>> {
+        let answers = times.into_iter().map(|(tp, time)| {
+            let found = self.source(&tp)?.list_offset(OffsetSpec::Timestamp(time), self.reading.isolation)?;
+            Ok((tp, found))
+        });
+        answers.collect()
     }
 
     /// How many offsets lie between the position and the end.

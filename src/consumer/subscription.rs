@@ -1,35 +1,41 @@
 //! [P] Which partitions a consumer reads, and from where.
 //!
-//! Kafka's counterparts: `OffsetSpec`, the arguments of `assign` and `seek`.
+//! Kafka's counterparts: the arguments of `assign` and `seek`.
 
 use crate::error::{Error, Result};
+use crate::log::OffsetSpec;
 use crate::types::{Offset, Timestamp, TopicPartition};
 
-/// A place in a partition.
+/// A place in a partition that a consumer can be moved to.
 ///
 /// ```
-/// use logstead::consumer::OffsetSpec;
+/// use logstead::OffsetSpec;
+/// use logstead::consumer::SeekTo;
 /// use logstead::types::Offset;
-/// assert_eq!(OffsetSpec::from(Offset::from(7)), OffsetSpec::Offset(Offset::from(7)));
+/// assert_eq!(SeekTo::from(Offset::from(7)), SeekTo::Offset(Offset::from(7)));
+/// assert_eq!(SeekTo::from(OffsetSpec::Latest), SeekTo::Spec(OffsetSpec::Latest));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OffsetSpec {
+pub enum SeekTo {
     /// This offset. Whether the log has it turns out at the next poll.
     Offset(Offset),
-    /// The first record that the log holds when it is read.
-    Beginning,
-    /// Behind the last record that may be seen now.
-    End,
-    /// The first record of this time or later; the end when there is none.
-    Timestamp(Timestamp),
+    /// The offset that the spec stands for now; the end when nothing is found. [`OffsetSpec::Earliest`] is the first record
+    /// that the log holds when it is read.
+    Spec(OffsetSpec),
     /// This many offsets before the end, or the beginning when that is nearer. Transaction markers and aborted records
     /// occupy offsets too, so that fewer records than this may follow.
     Last(u64),
 }
 
-impl From<Offset> for OffsetSpec {
-    fn from(offset: Offset) -> OffsetSpec {
-        OffsetSpec::Offset(offset)
+impl From<Offset> for SeekTo {
+    fn from(offset: Offset) -> SeekTo {
+        SeekTo::Offset(offset)
+    }
+}
+
+impl From<OffsetSpec> for SeekTo {
+    fn from(spec: OffsetSpec) -> SeekTo {
+        SeekTo::Spec(spec)
     }
 }
 
@@ -46,13 +52,13 @@ pub enum StartAt {
     Timestamp(Timestamp),
 }
 
-impl From<StartAt> for OffsetSpec {
-    fn from(start: StartAt) -> OffsetSpec {
-        match start {
-            StartAt::Earliest => OffsetSpec::Beginning,
-            StartAt::Latest => OffsetSpec::End,
+impl From<StartAt> for SeekTo {
+    fn from(start: StartAt) -> SeekTo {
+        SeekTo::Spec(match start {
+            StartAt::Earliest => OffsetSpec::Earliest,
+            StartAt::Latest => OffsetSpec::Latest,
             StartAt::Timestamp(timestamp) => OffsetSpec::Timestamp(timestamp),
-        }
+        })
     }
 }
 

@@ -6,84 +6,12 @@
 
 use crate::error::{Error, Result};
 use crate::log::state::Published;
-use crate::log::{Log, LogSlice, ReadIsolation, ReadLimits, Segment, SegmentPhase};
+use crate::log::{ListedOffset, LogSlice, ReadIsolation, ReadLimits, Segment, SegmentPhase};
 use crate::record::{BatchHeader, RecordBatch};
-use crate::types::{LeaderEpoch, Offset, Timestamp};
+use crate::types::{Offset, Timestamp};
 
 /// Bytes of log that are read at a time.
 const READ_BYTES: usize = 64 << 10;
-
-/// A record found by its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimestampedOffset {
-    /// Its offset.
-    pub offset: Offset,
-    /// Its time.
-    pub timestamp: Timestamp,
-    /// The leader epoch of its batch.
-    pub leader_epoch: Option<LeaderEpoch>,
-}
-
-impl Log {
-    /// The first record from the log start on whose time is `timestamp` or later. `None` when there is none, or when it lies
-    /// beyond what `isolation` lets a reader see. Records without a time are passed over.
-    ///
-    /// # Errors
-    /// As [`read`](Log::read), of the records that have to be looked at.
-    ///
-    /// # Examples
-    /// ```
-    /// # use logstead::{log::*, config::LogConfig, types::*, record::*, storage::MemStorage};
-    /// # use logstead::time::{Clock, ManualClock};
-    /// # let clock = ManualClock::new();
-    /// # let directory = LogDirectory::options().storage(MemStorage::new()).open("/data")?;
-    /// # let log = directory.open_log(&TopicPartition::new("orders", 0)?, None, LogConfig::new(), clock.now())?;
-    /// # log.begin_epoch(LeaderEpoch::ZERO)?;
-    /// # let time = |after: i64| Timestamp::from_millis(clock.now().wall.as_millis() + after);
-    /// let mut builder = BatchBuilder::new(BatchOptions::default());
-    /// builder.append(Some(time(10)), None, Some(b"one"), &[])?;
-    /// builder.append(Some(time(30)), None, Some(b"two"), &[])?;
-    /// log.append_as_leader(&mut builder.build()?, clock.now())?;
-    /// let found = log.offset_for_timestamp(time(11), ReadIsolation::LogEnd)?;
-    /// assert_eq!(found.map(|found| (found.offset, found.timestamp)), Some((Offset::from(1), time(30))));
-    /// assert_eq!(log.offset_for_timestamp(time(11), ReadIsolation::HighWatermark)?, None);
-    /// # Ok::<(), logstead::Error>(())
-    /// ```
-    pub fn offset_for_timestamp(
-        &self,
-        timestamp: Timestamp,
-        isolation: ReadIsolation,
-    ) -> Result<Option<TimestampedOffset>> {
-        self.look_up(isolation, |search| search.first_not_older_than(timestamp))
-    }
-
-    /// The first of the records with the largest time from the log start on. `None` when no record has a time, or when that
-    /// one lies beyond what `isolation` lets a reader see.
-    ///
-    /// # Errors
-    /// As [`read`](Log::read), of the records that have to be looked at.
-    pub fn offset_of_max_timestamp(&self, isolation: ReadIsolation) -> Result<Option<TimestampedOffset>> {
-        self.look_up(isolation, |search| search.first_with_largest_time())
-    }
-
-    /// Runs a search on one view of the log, again when a truncation came in between, and keeps to what may be seen.
-    fn look_up(
-        &self,
-        isolation: ReadIsolation,
-        search: impl Fn(&Search<'_>) -> Result<Option<TimestampedOffset>>,
-    ) -> Result<Option<TimestampedOffset>> {
-        loop {
-            let view = self.published.lock().clone();
-            view.check_present()?;
-            let read = |from, limits| self.read(from, limits);
-            let found = search(&Search { view: &view, read: &read });
-            let upper = view.end_for(isolation);
-            if self.published.lock().generation == view.generation {
-                return Ok(found?.filter(|found| found.offset < upper));
-            }
-        }
-    }
-}
 
 /// A search in one view of a log, whoever reads it.
 pub(crate) struct Search<'a> {
@@ -93,7 +21,7 @@ pub(crate) struct Search<'a> {
 
 impl Search<'_> {
     /// The first record from the log start on whose time is `timestamp` or later.
-    pub(crate) fn first_not_older_than(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
+    pub(crate) fn first_not_older_than(&self, timestamp: Timestamp) -> Result<Option<ListedOffset>> {
         let view = self.view;
         for segment in view.segments.iter() {
             let end = segment.next_offset().min(view.log_end);
@@ -111,7 +39,7 @@ impl Search<'_> {
     }
 
     /// The first of the records with the largest time.
-    fn first_with_largest_time(&self) -> Result<Option<TimestampedOffset>> {
+    pub(crate) fn first_with_largest_time(&self) -> Result<Option<ListedOffset>> {
         let view = self.view;
         let mut best: Option<(Timestamp, Offset)> = None;
         for segment in view.segments.iter().filter(|segment| segment.next_offset() > view.log_start) {
@@ -129,16 +57,19 @@ impl Search<'_> {
     }
 
     /// The first record of `[from, end)` whose time is `timestamp` or later.
-    fn first_from(&self, from: Offset, end: Offset, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
+    fn first_from(&self, from: Offset, end: Offset, timestamp: Timestamp) -> Result<Option<ListedOffset>> {
         self.walk(from, end, |header, bytes| {
             if header.max_timestamp().is_none_or(|max| max < timestamp) {
                 return Ok(None);
             }
             let batch = RecordBatch::from_checked_bytes(bytes)?;
-            let is_it = |found: &TimestampedOffset| found.timestamp >= timestamp && found.offset >= self.view.log_start;
-            let mut records = batch.records().filter_map(|record| {
-                let leader_epoch = header.leader_epoch();
-                Some(TimestampedOffset { offset: record.offset(), timestamp: record.timestamp()?, leader_epoch })
+            let leader_epoch = header.leader_epoch();
+            let is_it =
+                |found: &ListedOffset| found.timestamp >= Some(timestamp) && found.offset >= self.view.log_start;
+            let mut records = batch.records().map(|record| ListedOffset {
+                offset: record.offset(),
+                timestamp: record.timestamp(),
+                leader_epoch,
             });
             Ok(records.find(is_it))
         })

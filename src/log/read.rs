@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::config::Isolation;
 use crate::error::{Corrupt, Damage, Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::damage::{Found, find_carefully};
@@ -27,6 +28,16 @@ pub enum ReadIsolation {
     HighWatermark,
     /// What is committed and belongs to no open transaction: up to the last stable offset.
     LastStable,
+}
+
+impl From<Isolation> for ReadIsolation {
+    /// What a consumer of this isolation may see.
+    fn from(isolation: Isolation) -> ReadIsolation {
+        match isolation {
+            Isolation::ReadCommitted => ReadIsolation::LastStable,
+            Isolation::ReadUncommitted => ReadIsolation::HighWatermark,
+        }
+    }
 }
 
 /// The limits of a read.

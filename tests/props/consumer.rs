@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use logstead::Error;
 use logstead::cluster::Cluster;
 use logstead::config::{ConsumerConfig, Durability, LogConfig, TopicConfig};
-use logstead::consumer::{Consumer, OffsetSpec, PollLimits};
+use logstead::consumer::{Consumer, PollLimits};
+use logstead::{Error, OffsetSpec};
 use logstead::log::LogDirectory;
 use logstead::record::{BatchBuilder, BatchOptions, Compression};
 use logstead::storage::{MemStorage, Storage};
@@ -88,7 +88,7 @@ fn a_scan_of_more_records_in_as_many_reads_allocates_no_more() {
         let mut consumer = cluster.consumer().topic("orders").build().unwrap();
         let limits = PollLimits { records: 500, bytes: usize::MAX };
         scan(&mut consumer, limits);
-        consumer.seek_all(OffsetSpec::Beginning).unwrap();
+        consumer.seek_all(OffsetSpec::Earliest).unwrap();
         let (bytes, allocations) = allocations_of(|| scan(&mut consumer, limits));
         assert_eq!(bytes, BATCHES * records_per_batch * 8);
         allocations
@@ -104,7 +104,7 @@ fn a_scan_of_compressed_batches_allocates_nothing_for_a_batch() {
         let mut consumer = cluster.consumer().topic("orders").build().unwrap();
         let limits = PollLimits { records: 500, bytes: usize::MAX };
         scan(&mut consumer, limits);
-        consumer.seek_all(OffsetSpec::Beginning).unwrap();
+        consumer.seek_all(OffsetSpec::Earliest).unwrap();
         let (bytes, allocations) = allocations_of(|| scan(&mut consumer, limits));
         assert_eq!(bytes, BATCHES * 100 * 8);
         assert!(allocations < 20, "{codec:?}: {allocations}");

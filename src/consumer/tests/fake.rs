@@ -7,10 +7,10 @@ use super::TOPIC;
 use crate::broker::{Catalog, FetchSource, HostedPartition, Parked, PartitionOffsets};
 use crate::consumer::{Consumer, ConsumerBuilder};
 use crate::error::Result;
-use crate::log::{AbortedTransaction, LogSlice, ReadIsolation, ReadLimits};
+use crate::log::{AbortedTransaction, ListedOffset, LogSlice, OffsetSpec, ReadIsolation, ReadLimits};
 use crate::sync::Signal;
 use crate::time::{Clock, ManualClock};
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::types::{Offset, TopicPartition};
 
 /// A partition that nobody tells about: what a folder opened read-only is.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl FetchSource for Watched {
         }
         self.inner.aborted_transactions(from, upper)
     }
-    fn offset_for_timestamp(&self, timestamp: Timestamp, isolation: ReadIsolation) -> Result<Option<Offset>> {
-        self.inner.offset_for_timestamp(timestamp, isolation)
+    fn list_offset(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Result<Option<ListedOffset>> {
+        self.inner.list_offset(spec, isolation)
     }
     fn park(&self, _: &Arc<Signal>, _: Offset, _: ReadIsolation) -> Result<Parked> {
         Ok(Parked::LookAgain)

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Rig, TOPIC, marker, transactional};
 use crate::config::{ConsumerConfig, Durability, Isolation, LogConfig};
-use crate::consumer::{Consumer, ConsumerRecords, DetachedRecord, OffsetSpec, PollLimits};
+use crate::consumer::{Consumer, ConsumerRecords, DetachedRecord, PollLimits, SeekTo};
 use crate::error::Error;
 use crate::record::TransactionOutcome;
 use crate::types::Offset;
@@ -268,7 +268,7 @@ impl Run {
         let (model, tp) = (&mut self.models[partition], super::tp(partition as i32));
         if is_from_end {
             model.position = model.end(self.isolation).saturating_sub(offset as usize);
-            self.consumer.seek(&tp, OffsetSpec::Last(offset)).unwrap();
+            self.consumer.seek(&tp, SeekTo::Last(offset)).unwrap();
         } else {
             model.position = (offset as usize).min(model.slots.len());
             self.consumer.seek(&tp, Offset::from(model.position as u32)).unwrap();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::fake::Watched;
 use super::{Rig, TOPIC, at, marker, read, tp, transactional, values};
 use crate::config::{Durability, Isolation, LogConfig};
-use crate::consumer::{OffsetSpec, StartAt};
+use crate::consumer::{SeekTo, StartAt};
 use crate::error::Error;
+use crate::log::OffsetSpec;
 use crate::record::TransactionOutcome::{Abort, Commit};
 use crate::types::Timestamp;
 
@@ -51,14 +52,15 @@ fn every_form_of_seek_finds_its_place() {
     let mut consumer = rig.consumer();
     let time = Timestamp::from_millis(1_700_000_000_000);
     let forms = [
-        (OffsetSpec::Offset(at(4)), 4),
-        (OffsetSpec::Beginning, 0),
-        (OffsetSpec::End, 10),
-        (OffsetSpec::Last(3), 7),
-        (OffsetSpec::Last(11), 0),
-        (OffsetSpec::Last(u64::MAX), 0),
-        (OffsetSpec::Timestamp(time), 0),
-        (OffsetSpec::Timestamp(Timestamp::from_millis(time.as_millis() + 1)), 10),
+        (SeekTo::Offset(at(4)), 4),
+        (OffsetSpec::Earliest.into(), 0),
+        (OffsetSpec::Latest.into(), 10),
+        (SeekTo::Last(3), 7),
+        (SeekTo::Last(11), 0),
+        (SeekTo::Last(u64::MAX), 0),
+        (OffsetSpec::Timestamp(time).into(), 0),
+        (OffsetSpec::MaxTimestamp.into(), 0),
+        (OffsetSpec::Timestamp(Timestamp::from_millis(time.as_millis() + 1)).into(), 10),
     ];
     for (form, expected) in forms {
         consumer.seek(&tp(0), form).unwrap();
@@ -99,7 +101,7 @@ fn an_offset_outside_the_log_is_an_error_of_every_poll_until_a_seek() {
         assert_eq!((requested, start, end), (at(4), at(0), at(3)));
         assert_eq!(consumer.position(&tp(0)).unwrap(), at(4));
     }
-    consumer.seek(&tp(0), OffsetSpec::Beginning).unwrap();
+    consumer.seek(&tp(0), OffsetSpec::Earliest).unwrap();
     assert_eq!(consumer.poll(NOW).unwrap().len(), 3);
 }
 
@@ -250,7 +252,7 @@ fn another_assignment_keeps_the_positions_of_those_that_stay() {
     consumer.assign([tp(1), tp(2), tp(2)]).unwrap();
     assert_eq!(consumer.assignment().cloned().collect::<Vec<_>>(), [tp(1), tp(2)]);
     assert_eq!(values(&consumer.poll(NOW).unwrap()), ["2-0", "2-1"]);
-    assert!(matches!(consumer.seek(&tp(0), OffsetSpec::End), Err(Error::InvalidState { operation: "seek", .. })));
+    assert!(matches!(consumer.seek(&tp(0), OffsetSpec::Latest), Err(Error::InvalidState { operation: "seek", .. })));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::error::{Damage, Error, IoContext, Result};
 use crate::log::checkpoint::decode_offsets;
 use crate::log::directory::files::{LOG_STARTS, TEXT_BYTES_MAX, read_topic_id};
 use crate::log::epoch_cache::EpochCache;
-use crate::log::offset_by_time::{Search, TimestampedOffset};
+use crate::log::list_offset::{ListedOffset, OffsetSpec};
+use crate::log::offset_by_time::Search;
 use crate::log::read::{Hint, ReadIsolation, ReadLimits, SegmentReader, aborted_between};
 use crate::log::read_only::Folder;
 use crate::log::read_only::walk::{Target, Walk};
@@ -23,7 +24,7 @@ use crate::log::txn_index::AbortedTransaction;
 use crate::log::witness::Witness;
 use crate::storage::{FileIdentity, read_file};
 use crate::sync::{Rank, RankedMutex};
-use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition};
 
 /// How often a refresh starts over because the owner changed the log meanwhile.
 const ATTEMPTS_MAX: u32 = 8;
@@ -191,22 +192,16 @@ impl ReadOnlyLog {
         self.looking_again(|view| aborted_between(&view.segments, from, upper))
     }
 
-    /// The first record whose time is `timestamp` or later, as
-    /// [`Log::offset_for_timestamp`](crate::log::Log::offset_for_timestamp) finds it, among what was committed at the last
-    /// refresh.
+    /// The offset that `spec` stands for, as [`Log::list_offset`](crate::log::Log::list_offset) answers, among what was
+    /// committed at the last refresh.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn offset_for_timestamp(
-        &self,
-        timestamp: Timestamp,
-        isolation: ReadIsolation,
-    ) -> Result<Option<TimestampedOffset>> {
+    pub fn list_offset(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Result<Option<ListedOffset>> {
         let reader = SegmentReader { context: &self.context, pool: &self.pool };
         self.looking_again(|view| {
             let read = |from, limits| reader.read(view, from, limits, None);
-            let found = Search { view, read: &read }.first_not_older_than(timestamp)?;
-            Ok(found.filter(|found| found.offset < view.end_for(isolation)))
+            Search { view, read: &read }.list_offset(spec, isolation)
         })
     }
 

@@ -1,9 +1,9 @@
 //! Where reading begins.
 
 use clap::Args;
-use logstead::Error;
-use logstead::consumer::{Consumer, OffsetSpec};
+use logstead::consumer::{Consumer, SeekTo};
 use logstead::types::{Offset, Timestamp};
+use logstead::{Error, OffsetSpec};
 
 use crate::failure::Failure;
 use crate::moment;
@@ -39,26 +39,26 @@ impl Place {
     /// # Errors
     /// [`Error::OffsetOutOfRange`] when a partition does not hold the offset; nothing was read then.
     pub(crate) fn seek(&self, consumer: &mut Consumer, until_end: &UntilEnd, follow: bool) -> Result<(), Failure> {
-        let spec = self.spec(follow);
+        let place = self.seek_to(follow);
         for (tp, end) in until_end.ends() {
-            if let OffsetSpec::Offset(requested) = spec {
+            if let SeekTo::Offset(requested) = place {
                 let (tp, start, end) = (tp.clone(), consumer.beginning_offset(tp)?, end);
                 if !(start..=end).contains(&requested) {
                     return Err(Error::OffsetOutOfRange { tp, requested, start, end }.into());
                 }
             }
-            consumer.seek(tp, spec)?;
+            consumer.seek(tp, place)?;
         }
         Ok(())
     }
 
-    fn spec(&self, follow: bool) -> OffsetSpec {
+    fn seek_to(&self, follow: bool) -> SeekTo {
         match self {
-            Place { offset: Some(offset), .. } => OffsetSpec::Offset(*offset),
-            Place { from_time: Some(time), .. } => OffsetSpec::Timestamp(*time),
-            Place { last: Some(count), .. } => OffsetSpec::Last(*count),
-            Place { from_beginning: false, .. } if follow => OffsetSpec::End,
-            Place { .. } => OffsetSpec::Beginning,
+            Place { offset: Some(offset), .. } => SeekTo::Offset(*offset),
+            Place { from_time: Some(time), .. } => OffsetSpec::Timestamp(*time).into(),
+            Place { last: Some(count), .. } => SeekTo::Last(*count),
+            Place { from_beginning: false, .. } if follow => OffsetSpec::Latest.into(),
+            Place { .. } => OffsetSpec::Earliest.into(),
         }
     }
 }
