@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use logstead::config::LogConfig;
-use logstead::log::{Log, LogDirectory, ReadIsolation, ReadLimits};
+use logstead::log::{Log, LogDirectory, OffsetSpec, ReadIsolation, ReadLimits};
 use logstead::record::{
     BatchBuilder, BatchOptions, BuiltBatch, Compression, EndTransactionMarker, Header, ProducerStamp, RecordRef,
     TransactionOutcome,
@@ -502,10 +502,10 @@ fn times_lead_into_compressed_batches_of_kafka() {
         log.advance_high_watermark(log.log_end_offset()).unwrap();
         log.delete_before(Offset::from(start)).unwrap();
         let time = Timestamp::from_millis(START_MILLIS + 2);
-        let first = log.offset_for_timestamp(time, ReadIsolation::LogEnd).unwrap().unwrap();
-        assert_eq!((first.offset, first.timestamp >= time), (Offset::from(found), true), "from {start}");
-        let largest = log.offset_of_max_timestamp(ReadIsolation::LogEnd).unwrap().unwrap();
-        assert_eq!((largest.offset, largest.timestamp.as_millis()), (Offset::from(start | 3), START_MILLIS + 3));
+        let first = log.list_offset(OffsetSpec::Timestamp(time), ReadIsolation::LogEnd).unwrap().unwrap();
+        assert_eq!((first.offset, first.timestamp >= Some(time)), (Offset::from(found), true), "from {start}");
+        let largest = log.list_offset(OffsetSpec::MaxTimestamp, ReadIsolation::LogEnd).unwrap().unwrap();
+        assert_eq!((largest.offset, largest.timestamp.unwrap().as_millis()), (Offset::from(start | 3), START_MILLIS + 3));
     }
 }
 

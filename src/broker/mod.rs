@@ -86,7 +86,8 @@ impl Broker {
         old: Option<&TopicRoute>,
         read_mode: ReadMode,
     ) -> Result<TopicRoute> {
-        let config = StoredConfig::from_pairs(&image.configs)?.log.read_mode(read_mode);
+        let StoredConfig { log, without_effect } = StoredConfig::from_pairs(&image.configs)?;
+        let config = log.read_mode(read_mode);
         let partitions = image.partitions.values().map(|partition| {
             let number = partition.partition_id;
             let hosted = old.and_then(|old| old.partition(number.get()).ok()).cloned();
@@ -96,7 +97,7 @@ impl Broker {
             })
         });
         let partitions = partitions.collect();
-        Ok(TopicRoute { name: image.name.clone(), id: image.id, config, partitions })
+        Ok(TopicRoute { name: image.name.clone(), id: image.id, config, without_effect, partitions })
     }
 
     /// Gives a partition up. Whoever waits at it is to be told, by the caller once he holds no lock.

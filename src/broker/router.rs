@@ -22,6 +22,8 @@ pub(crate) struct TopicRoute {
     pub(crate) name: TopicName,
     pub(crate) id: TopicId,
     pub(crate) config: LogConfig,
+    /// What is stored of the topic's configuration and has no effect here.
+    pub(crate) without_effect: BTreeMap<String, String>,
     /// The leaders of its partitions, by number.
     pub(crate) partitions: Arc<[Arc<HostedPartition>]>,
 }

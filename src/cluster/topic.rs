@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::broker::{FetchSource, HostedPartition, TopicRoute};
-use crate::config::{LogConfig, StoredConfig};
+use crate::config::{ConfigEntry, LogConfig, StoredConfig};
 use crate::controller::image::Placement;
 use crate::error::Result;
 use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
@@ -15,6 +15,7 @@ pub struct Topic {
     id: TopicId,
     partition_count: u32,
     config: LogConfig,
+    without_effect: BTreeMap<String, String>,
 }
 
 impl Topic {
@@ -25,7 +26,8 @@ impl Topic {
         configs: &BTreeMap<String, String>,
     ) -> Result<Topic> {
         let partition_count = u32::try_from(partitions).unwrap_or(u32::MAX);
-        Ok(Topic { name, id, partition_count, config: StoredConfig::from_pairs(configs)?.log })
+        let StoredConfig { log: config, without_effect } = StoredConfig::from_pairs(configs)?;
+        Ok(Topic { name, id, partition_count, config, without_effect })
     }
 
     pub(super) fn of(route: &TopicRoute) -> Topic {
@@ -34,6 +36,7 @@ impl Topic {
             id: route.id,
             partition_count: u32::try_from(route.partitions.len()).unwrap_or(u32::MAX),
             config: route.config.clone(),
+            without_effect: route.without_effect.clone(),
         }
     }
 
@@ -55,6 +58,12 @@ impl Topic {
     /// How the log of each partition is kept.
     pub fn config(&self) -> &LogConfig {
         &self.config
+    }
+
+    /// Every configuration under Kafka's keys, with its default and documentation, and then what is stored of keys that have
+    /// no effect here.
+    pub fn configs(&self) -> Vec<ConfigEntry> {
+        ConfigEntry::all(&self.config, &self.without_effect)
     }
 
     /// Its partitions, by number.

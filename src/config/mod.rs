@@ -11,6 +11,7 @@
 mod broker;
 mod compression;
 mod consumer;
+mod entry;
 mod log;
 pub(crate) mod nearest;
 mod producer;
@@ -24,6 +25,7 @@ use crate::error::{ConfigViolation, Error, Result};
 pub use broker::BrokerConfig;
 pub use compression::{CompressionType, TopicCompression};
 pub use consumer::{ConsumerConfig, Isolation};
+pub use entry::ConfigEntry;
 pub use log::{CleanupPolicy, Durability, LogConfig, ReadMode};
 pub use producer::{Acks, ProducerConfig};
 pub use topic::TopicConfig;

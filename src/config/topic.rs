@@ -182,7 +182,7 @@ pub(crate) struct StoredConfig {
     /// What is implemented.
     pub(crate) log: LogConfig,
     /// Keys that have no effect here: configurations of Kafka's that are not implemented, or that a newer Kafka brought.
-    pub(crate) without_effect: Vec<String>,
+    pub(crate) without_effect: BTreeMap<String, String>,
 }
 
 impl StoredConfig {
@@ -203,9 +203,10 @@ impl StoredConfig {
             violations: vec![ConfigViolation { field: POLICY_KEY.to_owned(), reason }],
         })?;
         let log = LogConfig::from_pairs(known.into_iter().filter(|(key, value)| is_read(key, value)))?;
-        let mut without_effect: Vec<String> = others.into_iter().map(|(key, _)| key.clone()).collect();
-        if policy != CleanupPolicy::Delete {
-            without_effect.push(POLICY_KEY.to_owned());
+        let others = others.into_iter().map(|(key, value)| (key.clone(), value.clone()));
+        let mut without_effect: BTreeMap<String, String> = others.collect();
+        if let Some(value) = stored.get(POLICY_KEY).filter(|_| policy != CleanupPolicy::Delete) {
+            without_effect.insert(POLICY_KEY.to_owned(), value.clone());
         }
         Ok(StoredConfig { log: log.cleanup_policy(policy), without_effect })
     }
@@ -367,7 +368,7 @@ mod tests {
     fn what_kafka_stored_and_is_not_implemented_has_no_effect() {
         let stored = pairs(&[("flush.ms", "1"), ("flush.messages", "10000"), ("next.kafka", "x"), ("segment.ms", "9")]);
         let read = StoredConfig::from_pairs(&stored).unwrap();
-        assert_eq!(read.without_effect, ["flush.ms", "next.kafka"]);
+        assert!(read.without_effect.keys().eq(&["flush.ms", "next.kafka"]), "{read:?}");
         assert_eq!(read.log, LogConfig::new().durability(Durability::Os).segment_time(Duration::from_millis(9)));
         assert!(StoredConfig::from_pairs(&pairs(&[("segment.ms", "soon")])).is_err());
     }
@@ -379,7 +380,8 @@ mod tests {
         {
             let stored = pairs(&[("cleanup.policy", value), ("retention.ms", "1")]);
             let read = StoredConfig::from_pairs(&stored).unwrap();
-            assert_eq!((read.log.get_cleanup_policy(), read.without_effect), (policy, vec!["cleanup.policy".into()]));
+            let without_effect: Vec<_> = read.without_effect.into_keys().collect();
+            assert_eq!((read.log.get_cleanup_policy(), without_effect), (policy, vec!["cleanup.policy".into()]));
             let altered = StoredConfig::altered(&stored, &changes(&[("segment.ms", Some("5"))])).unwrap();
             assert_eq!(StoredConfig::from_pairs(&altered).unwrap().log.get_cleanup_policy(), policy);
         }

@@ -43,9 +43,10 @@ impl Log {
     /// lets a reader see; then no other record takes its place, as in Kafka.
     ///
     /// Records that carry no time are passed over; those of aborted transactions and transaction markers count. The answer is
-    /// what a scan of all records from the log start on finds. Kafka looks for a time in one segment only, the first that
-    /// holds it or was written to since, and for the largest time in records below the log start too; so it finds nothing in
-    /// a few cases in which this finds the record, and a record that was deleted where this finds one that was not.
+    /// what a scan of all records from the log start on finds. Kafka looks for a time in one segment only, the first whose
+    /// largest time, or without one the modification time of whose file, is not older: when the records that made it so lie
+    /// below the log start, or carry no time, it finds nothing where this finds a later record. For the largest time it counts
+    /// records below the log start too.
     ///
     /// # Errors
     /// As [`read`](Log::read), of the records that have to be looked at.

@@ -279,7 +279,13 @@ mod tests {
                 self.partitions.push(HostedPartition::new(host, tp, id, epoch, config.clone()));
             }
             let name = TopicName::new("orders").unwrap();
-            self.router.insert(TopicRoute { name, id, config, partitions: self.partitions.clone().into() });
+            self.router.insert(TopicRoute {
+                name,
+                id,
+                config,
+                without_effect: std::collections::BTreeMap::new(),
+                partitions: self.partitions.clone().into(),
+            });
         }
 
         fn delete(&mut self) {

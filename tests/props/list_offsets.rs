@@ -4,7 +4,7 @@ use std::path::Path;
 
 use logstead::config::{Durability, LogConfig};
 use logstead::log::{
-    ListedOffset, Log, LogDirectory, OffsetSpec, ReadIsolation, ReadLimits, ReadOnlyDirectory, ReadOnlyLog,
+    EpochCache, ListedOffset, Log, LogDirectory, OffsetSpec, ReadIsolation, ReadLimits, ReadOnlyDirectory, ReadOnlyLog,
 };
 use logstead::record::{
     BatchBuilder, BatchOptions, BuiltBatch, EndTransactionMarker, ProducerStamp, TransactionOutcome,
@@ -89,7 +89,6 @@ prop_compose! {
 /// A log, whoever looks at it.
 trait Asked {
     fn bounds(&self) -> (Offset, Offset);
-    fn epochs_at(&self, offset: Offset) -> Option<Option<LeaderEpoch>>;
     fn read(&self, from: Offset, limits: ReadLimits) -> logstead::log::LogSlice;
     fn answer(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Option<ListedOffset>;
     fn ends(&self) -> Vec<(ReadIsolation, Offset)>;
@@ -98,9 +97,6 @@ trait Asked {
 impl Asked for Log {
     fn bounds(&self) -> (Offset, Offset) {
         (self.log_start_offset(), self.log_end_offset())
-    }
-    fn epochs_at(&self, offset: Offset) -> Option<Option<LeaderEpoch>> {
-        Some(self.epochs().epoch_for(offset))
     }
     fn read(&self, from: Offset, limits: ReadLimits) -> logstead::log::LogSlice {
         Log::read(self, from, limits).unwrap()
@@ -120,9 +116,6 @@ impl Asked for Log {
 impl Asked for ReadOnlyLog {
     fn bounds(&self) -> (Offset, Offset) {
         (self.log_start_offset(), self.high_watermark())
-    }
-    fn epochs_at(&self, _: Offset) -> Option<Option<LeaderEpoch>> {
-        None
     }
     fn read(&self, from: Offset, limits: ReadLimits) -> logstead::log::LogSlice {
         ReadOnlyLog::read(self, from, limits).unwrap()
@@ -161,7 +154,7 @@ fn scan(log: &impl Asked) -> Vec<ListedOffset> {
     found
 }
 
-fn check(log: &impl Asked) {
+fn check(log: &impl Asked, epochs: &EpochCache) {
     let (all, (start, _)) = (scan(log), log.bounds());
     let largest = all.iter().map(|record| record.timestamp).max();
     let largest = all.iter().find(|record| Some(record.timestamp) == largest).copied();
@@ -173,14 +166,12 @@ fn check(log: &impl Asked) {
             assert_eq!(log.answer(OffsetSpec::Timestamp(timestamp), isolation), expected, "{millis} {isolation:?}");
         }
         assert_eq!(log.answer(OffsetSpec::MaxTimestamp, isolation), seen(largest), "{isolation:?}");
-        for (spec, offset) in [(OffsetSpec::Earliest, start), (OffsetSpec::Latest, end)] {
-            let found = log.answer(spec, isolation).unwrap();
-            assert_eq!((found.offset, found.timestamp), (offset, None), "{spec:?} {isolation:?}");
-        }
-        if let Some(epoch) = log.epochs_at(start) {
-            assert_eq!(log.answer(OffsetSpec::Earliest, isolation).unwrap().leader_epoch, epoch);
-            let latest = log.epochs_at(Offset::MAX).unwrap();
-            assert_eq!(log.answer(OffsetSpec::Latest, isolation).unwrap().leader_epoch, latest);
+        let latest = epochs.latest().map(|entry| entry.epoch);
+        for (spec, offset, leader_epoch) in
+            [(OffsetSpec::Earliest, start, epochs.epoch_for(start)), (OffsetSpec::Latest, end, latest)]
+        {
+            let expected = ListedOffset { offset, timestamp: None, leader_epoch };
+            assert_eq!(log.answer(spec, isolation), Some(expected), "{spec:?} {isolation:?}");
         }
     }
 }
@@ -298,7 +289,7 @@ proptest! {
                 harm_time_indexes(&storage, case.harm);
                 directory = open_directory();
                 log = open(&directory);
-                check(&*log);
+                check(&*log, &log.epochs());
             }
             if index == case.epoch_at || index == case.reopen_at {
                 epoch = LeaderEpoch::new(i32::try_from(index).unwrap() + 1).unwrap();
@@ -308,12 +299,12 @@ proptest! {
         let fraction = |part: u16, whole: i64| Offset::new(i64::from(part) * (whole + 1) / 65_536).unwrap();
         let high_watermark = ends[usize::from(case.high_watermark) % ends.len()];
         log.advance_high_watermark(high_watermark).unwrap();
-        check(&*log);
+        check(&*log, &log.epochs());
         log.delete_before(fraction(case.log_start, high_watermark.get())).unwrap();
-        check(&*log);
+        check(&*log, &log.epochs());
         let onlooker = ReadOnlyDirectory::options().storage(storage.clone()).open("/data").unwrap();
-        check(&onlooker.open_log(&tp).unwrap());
+        check(&onlooker.open_log(&tp).unwrap(), &log.epochs());
         log.flush().unwrap();
-        check(&*log);
+        check(&*log, &log.epochs());
     }
 }

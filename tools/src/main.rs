@@ -3,15 +3,18 @@
 //! Exit codes: 0 done, 1 damage or error (told on stderr), 2 wrong usage.
 
 mod arguments;
+mod configs;
 mod consume;
 mod dump;
 mod failure;
 mod json;
 mod lines;
 mod moment;
+mod offsets;
 mod perf;
 mod produce;
 mod progress;
+mod records;
 mod row;
 mod topics;
 mod until_end;
@@ -41,8 +44,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Topics(topics::Topics),
+    Configs(configs::Configs),
     Produce(produce::Produce),
     Consume(consume::Consume),
+    Offsets(offsets::Offsets),
+    Records(records::Records),
     Perf(perf::Perf),
     Dump(dump::Dump),
     Verify(verify::Verify),
@@ -53,8 +59,8 @@ impl Cli {
     fn check(&self) -> Result<(), &'static str> {
         match &self.command {
             Command::Produce(produce) => produce.check(),
-            Command::Topics(_) | Command::Consume(_) | Command::Perf(_) => Ok(()),
-            Command::Dump(_) | Command::Verify(_) => Ok(()),
+            Command::Topics(_) | Command::Configs(_) | Command::Offsets(_) | Command::Records(_) => Ok(()),
+            Command::Consume(_) | Command::Perf(_) | Command::Dump(_) | Command::Verify(_) => Ok(()),
         }
     }
 
@@ -96,6 +102,9 @@ fn run(cli: &Cli) -> Result<Outcome, Failure> {
     let outcome = match &cli.command {
         Command::Dump(dump) => dump.run(&mut out)?,
         Command::Topics(topics) => topics.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
+        Command::Configs(configs) => configs.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
+        Command::Offsets(offsets) => offsets.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
+        Command::Records(records) => records.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
         Command::Produce(produce) => produce.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
         Command::Consume(consume) => consume.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,
         Command::Perf(perf) => perf.run(cli.data(), &mut out).map(|()| Outcome::Complete)?,

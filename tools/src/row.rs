@@ -2,12 +2,24 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// The fields of one line, in the order in which they are printed.
 #[derive(Debug)]
 pub(crate) struct Row<'a>(pub(crate) Vec<(&'static str, Cell<'a>)>);
+
+impl Row<'_> {
+    /// Writes it as JSON, on a line of its own.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(crate) fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.write_all(b"\n")
+    }
+}
 
 /// The value of a field.
 #[derive(Debug)]

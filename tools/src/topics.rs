@@ -4,7 +4,7 @@
 //! `kafka-topics`, and `kafka-configs` for the configuration of topics.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
@@ -151,7 +151,7 @@ impl List {
                 ("topic_id", Cell::text(topic.id())),
                 ("partitions", topic.partition_count().into()),
             ]);
-            json_line(out, &row)?;
+            row.write_json(out)?;
         }
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Describe {
                 ("configs", Cell::Object(Row(configs))),
                 ("partitions", Cell::List(partitions)),
             ]);
-            return Ok(json_line(out, &row)?);
+            return Ok(row.write_json(out)?);
         }
         writeln!(out, "topic: {} topic_id: {} partitions: {}", topic.name(), topic.id(), partitions.len())?;
         for (key, value) in configs {
@@ -263,9 +263,4 @@ fn partition_row(partition: &Partition) -> Row<'static> {
 
 fn brokers(ids: &[BrokerId]) -> Cell<'static> {
     Cell::List(ids.iter().map(|id| id.get().into()).collect())
-}
-
-fn json_line(out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, row)?;
-    out.write_all(b"\n")
 }

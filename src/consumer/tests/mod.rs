@@ -7,6 +7,7 @@ mod packed;
 mod reading;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,7 +64,13 @@ impl Rig {
             |number| HostedPartition::new(Arc::clone(&host), tp(number), id, LeaderEpoch::ZERO, config.clone());
         let partitions: Vec<_> = (0..partitions).map(hosted).collect();
         let name = TopicName::new(TOPIC).unwrap();
-        router.insert(TopicRoute { name, id, config: config.clone(), partitions: partitions.clone().into() });
+        router.insert(TopicRoute {
+            name,
+            id,
+            config: config.clone(),
+            without_effect: BTreeMap::new(),
+            partitions: partitions.clone().into(),
+        });
         Rig { storage, router, partitions }
     }
 

@@ -17,6 +17,7 @@ use crate::log::read::{Hint, ReadIsolation, ReadLimits, SegmentReader, aborted_b
 use crate::log::read_only::Folder;
 use crate::log::read_only::walk::{Target, Walk};
 use crate::log::read_only::witness_reader::WitnessReader;
+use crate::log::recovery::read_epochs;
 use crate::log::segment::{LogContext, Segment};
 use crate::log::slice::{BufferPool, LogSlice};
 use crate::log::state::Published;
@@ -199,9 +200,16 @@ impl ReadOnlyLog {
     /// As [`read`](Self::read).
     pub fn list_offset(&self, spec: OffsetSpec, isolation: ReadIsolation) -> Result<Option<ListedOffset>> {
         let reader = SegmentReader { context: &self.context, pool: &self.pool };
+        // Nothing else needs the history, so it is read when somebody asks.
+        let epochs = match spec {
+            OffsetSpec::Earliest | OffsetSpec::Latest => read_epochs(&self.context)?.map(Arc::new),
+            OffsetSpec::MaxTimestamp | OffsetSpec::Timestamp(_) => None,
+        };
         self.looking_again(|view| {
-            let read = |from, limits| reader.read(view, from, limits, None);
-            Search { view, read: &read }.list_offset(spec, isolation)
+            let epochs = epochs.clone().unwrap_or_else(|| Arc::clone(&view.epochs));
+            let view = Published { epochs, ..view.clone() };
+            let read = |from, limits| reader.read(&view, from, limits, None);
+            Search { view: &view, read: &read }.list_offset(spec, isolation)
         })
     }
 

@@ -466,7 +466,7 @@ fn unvouched_from(known: &Known, scanned: &Scanned) -> u64 {
 }
 
 /// The epoch history in its file; `None` when the file is lost or damaged.
-fn read_epochs(context: &LogContext) -> Result<Option<EpochCache>> {
+pub(crate) fn read_epochs(context: &LogContext) -> Result<Option<EpochCache>> {
     let path = context.folder.join(EPOCH_FILE);
     let stored = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?;
     Ok(stored.and_then(|bytes| decode_epochs(&bytes).and_then(EpochCache::from_entries).ok()))

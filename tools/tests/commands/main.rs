@@ -8,8 +8,10 @@
     reason = "a test works on real files and processes and fails by panicking"
 )]
 
+mod configs;
 mod consume;
 mod crash;
+mod offsets;
 mod perf;
 mod produce;
 mod support;
