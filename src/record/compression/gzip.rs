@@ -78,6 +78,7 @@ impl Inflater {
         if u32::from_le_bytes(input.array(ENDS_EARLY)?) != crc.finalize() {
             return Err(at.damaged("the checksum of a member does not match its contents"));
         }
+        let at = input.clone();
         // The length is that of the contents modulo 2^32.
         let [a, b, c, d, ..] = (out.written() - written_before).to_le_bytes();
         if input.array(ENDS_EARLY)? != [a, b, c, d] {

@@ -9,6 +9,8 @@ mod frame;
 mod libzstd;
 #[cfg(all(feature = "zstd-read", any(test, not(feature = "zstd"))))]
 mod pure;
+#[cfg(all(feature = "zstd-read", any(test, not(feature = "zstd"))))]
+mod xxh64;
 
 use super::input::Input;
 use super::output::Output;

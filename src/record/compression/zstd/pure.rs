@@ -11,6 +11,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::Decode;
 use super::frame::{BLOCK_LEN_MAX, Frame};
+use super::xxh64::xxh64;
 use crate::error::Result;
 use crate::record::compression::output::Output;
 
@@ -29,6 +30,7 @@ impl Decode for Decoder {
         let mut decoder = FrameDecoder::new();
         decoder.reset(&header[..]).map_err(|_| frame.damaged(BROKEN))?;
         let mut body = frame.body;
+        let before = out.written();
         while !decoder.is_finished() {
             decoder
                 .decode_blocks(&mut body, BlockDecodingStrategy::UptoBlocks(1))
@@ -40,6 +42,12 @@ impl Decode for Decoder {
                 }
                 let read = decoder.read(out.chunk(waiting)).map_err(|_| frame.damaged(BROKEN))?;
                 out.wrote(read);
+            }
+        }
+        if frame.has_checksum {
+            let [a, b, c, d, ..] = xxh64(out.written_from(before)).to_le_bytes();
+            if !frame.body.ends_with(&[a, b, c, d]) {
+                return Err(frame.damaged("the checksum of a frame does not match its contents"));
             }
         }
         Ok(())
