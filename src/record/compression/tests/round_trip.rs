@@ -58,6 +58,30 @@ fn levels_that_a_codec_does_not_have_are_refused() {
     assert!(Compressor::new(Compression::Snappy, Some(99)).is_ok());
 }
 
+/// Kafka streams into zstd, so that its frames do not say how much they hold, and room has to be found by trying.
+#[test]
+fn frames_of_zstd_that_announce_nothing_are_read_up_to_the_limit() {
+    use ::zstd::zstd_safe::{CCtx, CParameter, compress_bound};
+    let mixed = [json_lines(150_000), noise(140_000), vec![0; 900_000], json_lines(400_000)].concat();
+    for plain in [mixed, json_lines(1 << 20), noise(300_000), vec![b'a'; 3 << 20]] {
+        for level in [-7, 1, 3, 19] {
+            let mut context = CCtx::create();
+            context.set_parameter(CParameter::CompressionLevel(level)).unwrap();
+            context.set_parameter(CParameter::ContentSizeFlag(false)).unwrap();
+            let mut packed = Vec::with_capacity(compress_bound(plain.len()));
+            context.compress2(&mut packed, &plain).unwrap();
+            assert!(unpack(Compression::Zstd, &packed, plain.len()).unwrap() == plain);
+            assert!(unpack(Compression::Zstd, &packed, 64 << 20).unwrap() == plain);
+            assert!(unpack_pure(&packed, plain.len()).unwrap() == plain);
+            for limit in (0..plain.len()).step_by(61_001).chain([plain.len() - 1]) {
+                let result = unpack(Compression::Zstd, &packed, limit);
+                assert!(matches!(result, Err(Error::DecompressedTooLarge { .. })), "{level} {limit}: {result:?}");
+            }
+            assert!(matches!(unpack_pure(&packed, plain.len() - 1), Err(Error::DecompressedTooLarge { .. })));
+        }
+    }
+}
+
 #[test]
 fn bytes_that_were_there_before_stay() {
     for codec in CODECS {

@@ -40,9 +40,15 @@ impl Decode for Decoder {
                     out.wrote(written);
                     return Ok(());
                 }
-                Err(_) if room < bound => room = room.saturating_mul(FIRST_EXPANSION).min(bound),
-                Err(code) if is_error_kind(code, ZSTD_error_dstSize_tooSmall) && bound == out.room() as u64 => {
-                    return Err(out.too_large());
+                Err(code) if is_error_kind(code, ZSTD_error_dstSize_tooSmall) => {
+                    // Damage is not tried again: it would take the whole limit each time.
+                    if room == out.room() as u64 {
+                        return Err(out.too_large());
+                    }
+                    if room == bound {
+                        return Err(frame.damaged("a frame holds more than it announces"));
+                    }
+                    room = room.saturating_mul(FIRST_EXPANSION).min(bound);
                 }
                 Err(_) => return Err(frame.damaged("a frame breaks the format, or its checksum does not match")),
             }
