@@ -11,6 +11,7 @@
 )]
 
 mod allocation;
+mod bombs;
 mod consumer;
 mod hostile_bytes;
 mod hostile_folder;
