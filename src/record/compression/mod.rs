@@ -121,7 +121,7 @@ enum Engine {
     #[cfg(feature = "gzip")]
     Gzip(gzip::Deflater),
     #[cfg(feature = "snappy")]
-    Snappy(snappy::Writer),
+    Snappy(Box<snappy::Writer>),
     #[cfg(feature = "lz4")]
     Lz4(lz4::Writer),
     #[cfg(feature = "zstd")]
@@ -144,7 +144,7 @@ impl Compressor {
             #[cfg(feature = "gzip")]
             Compression::Gzip => Engine::Gzip(gzip::Deflater::new(level)),
             #[cfg(feature = "snappy")]
-            Compression::Snappy => Engine::Snappy(snappy::Writer::default()),
+            Compression::Snappy => Engine::Snappy(Box::default()),
             #[cfg(feature = "lz4")]
             Compression::Lz4 => Engine::Lz4(lz4::Writer::default()),
             #[cfg(feature = "zstd")]
