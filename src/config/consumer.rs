@@ -101,7 +101,6 @@ mod tests {
             ]
         );
         ConsumerConfig::new().validate().unwrap();
-        assert_eq!(ConsumerConfig::new().get_decompressed_bytes_max(), crate::record::DECOMPRESSED_BYTES_MAX as u64);
     }
 
     #[test]

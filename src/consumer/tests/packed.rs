@@ -108,6 +108,7 @@ fn a_stream_that_is_damaged_is_named_and_can_be_passed_over() {
 
 #[test]
 fn a_batch_that_is_larger_than_the_limit_is_unreadable() {
+    assert_eq!(ConsumerConfig::new().get_decompressed_bytes_max(), crate::record::DECOMPRESSED_BYTES_MAX as u64);
     let rig = Rig::new(1);
     let large = "x".repeat(1_000);
     rig.append_packed(0, batch(&[&large]));
