@@ -16,6 +16,7 @@ mod append;
 mod close;
 mod cluster;
 mod commit;
+mod compression;
 mod config;
 mod consumer;
 mod damage;
