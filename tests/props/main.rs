@@ -12,6 +12,7 @@
 
 mod allocation;
 mod bombs;
+mod compression;
 mod consumer;
 mod hostile_bytes;
 mod hostile_folder;

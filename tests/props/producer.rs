@@ -1,7 +1,7 @@
-//! What a producer allocates: nothing for a record, and a few things for a batch.
+//! What a producer allocates: nothing for a record, and a few things for a batch, whatever its codec.
 
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{Durability, TopicConfig};
+use logstead::config::{CompressionType, Durability, TopicConfig};
 use logstead::producer::TopicProducer;
 use logstead::storage::MemStorage;
 
@@ -13,10 +13,10 @@ const VALUE: [u8; 100] = [7; 100];
 const RECORD_BYTES: usize = 110;
 
 /// Allocations of this thread for so many records, after a warm-up.
-fn allocations(records: usize, send: impl Fn(&TopicProducer)) -> usize {
+fn allocations(compression: CompressionType, records: usize, send: impl Fn(&TopicProducer)) -> usize {
     let cluster = Cluster::builder().storage(MemStorage::new()).driver(Driver::Manual).seed(1).open("/data").unwrap();
     cluster.create_topic("orders", TopicConfig::new().durability(Durability::Os)).unwrap();
-    let producer = cluster.producer().batch_bytes(BATCH_BYTES as u64).build().unwrap();
+    let producer = cluster.producer().batch_bytes(BATCH_BYTES as u64).compression(compression).build().unwrap();
     let orders = producer.topic("orders").unwrap();
     for _ in 0..10 * BATCH_BYTES / RECORD_BYTES {
         send(&orders);
@@ -28,12 +28,16 @@ fn allocations(records: usize, send: impl Fn(&TopicProducer)) -> usize {
 fn check(send: impl Fn(&TopicProducer)) {
     let batches = 100;
     let records = batches * BATCH_BYTES / RECORD_BYTES;
-    let count = allocations(records, &send);
-    // For a batch two completions and what its deliveries share, and what the log and the disk in memory need.
-    assert!(count <= 12 * batches, "{count} allocations for {records} records in {batches} batches");
-    // Within one batch: none at all.
-    let least = (0..20).map(|_| allocations(BATCH_BYTES / RECORD_BYTES / 2, &send)).min();
-    assert_eq!(least, Some(0));
+    use CompressionType::{Gzip, Lz4, None, Snappy, Zstd};
+    for codec in [None, Gzip, Snappy, Lz4, Zstd] {
+        let count = allocations(codec, records, &send);
+        // For a batch two completions and what its deliveries share, and what the log and the disk in memory need. What a
+        // codec needs is kept from batch to batch.
+        assert!(count <= 12 * batches, "{codec:?}: {count} allocations for {records} records in {batches} batches");
+        // Within one batch: none at all.
+        let least = (0..20).map(|_| allocations(codec, BATCH_BYTES / RECORD_BYTES / 2, &send)).min();
+        assert_eq!(least, Some(0), "{codec:?}");
+    }
 }
 
 #[test]
