@@ -157,6 +157,7 @@ const PACKERS_MAX: usize = 16;
 
 /// Compressors, to be used again: what a codec allocates for one costs more than compressing a small batch.
 #[derive(Debug)]
+#[expect(clippy::vec_box, reason = "a builder holds it in a box, lest every open batch carry it along")]
 pub(super) struct PackerPool(RankedMutex<Vec<Box<Packer>>>);
 
 impl PackerPool {
