@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use logstead::cluster::Cluster;
-use logstead::config::{Acks, CompressionType, Durability};
+use logstead::config::{Acks, CompressionType, Durability, Isolation};
 
 use crate::failure::Failure;
 
@@ -39,6 +39,11 @@ pub(crate) fn compression() -> impl TypedValueParser<Value = CompressionType> {
 /// `--durability`.
 pub(crate) fn durability() -> impl TypedValueParser<Value = Durability> {
     word([("synced", Durability::Synced), ("os", Durability::Os)])
+}
+
+/// `--isolation`: Kafka's words.
+pub(crate) fn isolation() -> impl TypedValueParser<Value = Isolation> {
+    word([Isolation::ReadCommitted, Isolation::ReadUncommitted].map(|isolation| (isolation.as_str(), isolation)))
 }
 
 /// `KEY=VALUE`; the value may be empty.

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use clap::Args;
 use logstead::cluster::{Cluster, ReadOnlyCluster, Topic};
+use logstead::config::Isolation;
 use logstead::consumer::{Consumer, ConsumerRecords};
 use logstead::types::TopicName;
 
+use crate::arguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::until_end::UntilEnd;
@@ -41,7 +43,7 @@ Exit codes: 0 done, also when the reader of the output stops early; 1 error (tol
 /// Print the records of a topic.
 ///
 /// Without --follow it ends where the log ended when it started. Records of one partition come in their order;
-/// partitions are read in turn. Only committed records are shown.
+/// partitions are read in turn.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Consume {
@@ -63,6 +65,11 @@ pub(crate) struct Consume {
     /// from their beginning.
     #[arg(long)]
     follow: bool,
+
+    /// read_committed: records outside of transactions and of committed ones, up to the first transaction that is open.
+    /// read_uncommitted: those of aborted and open transactions too.
+    #[arg(long, default_value = "read_committed", hide_possible_values = true, value_parser = arguments::isolation())]
+    isolation: Isolation,
 
     /// text: the value and a newline, a null value as an empty line. json: one object a line with topic, partition,
     /// offset, timestamp (ms or null), key, value and headers; bytes that are not UTF-8 are base64, in fields named
@@ -111,7 +118,7 @@ impl Consume {
 
     /// A consumer of the partitions asked for, all at their beginning.
     fn consumer(&self, cluster: &ReadOnlyCluster, topic: &Topic) -> Result<Consumer, Failure> {
-        let builder = cluster.consumer();
+        let builder = cluster.consumer().isolation(self.isolation);
         let builder = match self.partition {
             Some(partition) => builder.assign([(topic.name(), partition)]),
             None => builder.assign(topic.partitions()),
