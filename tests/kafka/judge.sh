@@ -14,76 +14,14 @@
 set -euo pipefail
 
 start=$PWD
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-mkdir -p "$target/kafka"
-target=$(cd "$target" && pwd)
-libs=$target/kafka/libs
+judge="kafka judge"
+# shellcheck source=tests/kafka/kafka.sh
+source "$(dirname "${BASH_SOURCE[0]}")/kafka.sh"
 work=$target/kafka/work
 fixtures=$root/tests/fixtures/kafka-4.0
 # A metadata log as Kafka wrote it, and one that a unit test of `MetadataLog` requires it to write byte for byte.
 kafkas_metadata=$root/tests/fixtures/kafka-4.0-metadata/__cluster_metadata-0
 golden_metadata=$root/tests/fixtures/golden/__cluster_metadata-0
-# The folders that the example writes: one level of `<topic>-<partition>` below this one, and below `cluster` in it.
-written=$target/kafka/folders
-
-skip() {
-    if [ "${LOGSTEAD_KAFKA:-}" = required ]; then
-        echo "kafka judge: FAILED: $1, and LOGSTEAD_KAFKA=required forbids skipping" >&2
-        exit 1
-    fi
-    echo "SKIP: kafka judge did not run: $1"
-    exit 0
-}
-
-java_is_new_enough() {
-    local major
-    major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1) || return 1
-    [ -n "$major" ] && [ "$major" -ge 17 ]
-}
-
-install_tools() {
-    if java_is_new_enough && { [ -e "$libs/.complete" ] || command -v mvn >/dev/null; }; then
-        return
-    fi
-    command -v apt-get >/dev/null || skip "Java 17 or Maven is missing and there is no apt-get"
-    [ "$(id -u)" = 0 ] || skip "Java 17 or Maven is missing and only root may install them"
-    echo "installing Java and Maven"
-    mkdir -p "$work"
-    export DEBIAN_FRONTEND=noninteractive
-    {
-        timeout 300 apt-get update -q &&
-            timeout 600 apt-get install -q -y --no-install-recommends default-jre-headless maven
-    } >"$work/apt.log" 2>&1 || skip "apt-get could not install Java and Maven (see $work/apt.log)"
-    java_is_new_enough || skip "the Java that apt-get installs is older than 17"
-}
-
-# Fetches the jars that pom.xml names, once: the stamp holds the pom's checksum.
-fetch_kafka() {
-    local stamp
-    stamp=$(cksum <"$root/tests/kafka/pom.xml")
-    if [ -e "$libs/.complete" ] && [ "$(cat "$libs/.complete")" = "$stamp" ]; then
-        return
-    fi
-    command -v mvn >/dev/null || skip "Maven is missing and the jars of this version are not there yet"
-    echo "fetching Kafka's jars with Maven"
-    rm -rf "$libs"
-    mkdir -p "$libs" "$work"
-    timeout 600 mvn -B -q -f "$root/tests/kafka/pom.xml" \
-        org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies "-DoutputDirectory=$libs" \
-        >"$work/maven.log" 2>&1 || skip "Maven could not fetch Kafka's jars (see $work/maven.log)"
-    printf '%s\n' "$stamp" >"$libs/.complete"
-}
-
-# Runs DumpLogSegments in the current folder. Kafka 4.0 has it in the broker's jar, later versions in org.apache.kafka.tools.
-dump_log_segments() {
-    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" kafka.tools.DumpLogSegments "$@"
-}
-
-join_with_commas() {
-    local IFS=,
-    printf '%s' "$*"
-}
 
 # Totals over all judged folders.
 files=0 batches=0 records=0 index_entries=0 time_entries=0 aborted=0 producers=0 passed=0 failed=0
@@ -245,14 +183,6 @@ require_every_kind() {
     done
 }
 
-# add_to_byte FILE POSITION DELTA
-add_to_byte() {
-    local byte
-    byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
-    # shellcheck disable=SC2059 # the format is the byte
-    printf "\\$(printf '%03o' $(((byte + $3) % 256)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
 # damaged NAME FIXTURE COMMAND...: runs the command in a copy of the fixture and requires that the judge then complains.
 damaged() {
     local what=$1 copy=$work/damaged/${2##*/}
@@ -320,9 +250,7 @@ case ${1:-} in
     every_kind=true
     if [ $# = 0 ]; then
         every_kind=require_every_kind
-        rm -rf "$written"
-        mkdir -p "$written"
-        (cd "$root" && cargo run -q --release -p logstead --example write_for_kafka -- "$written")
+        write_folders
         set -- "$written"/*-[0-9]*/ "$written"/cluster/*-[0-9]*/ "$golden_metadata"
     fi
     for folder in "$@"; do
