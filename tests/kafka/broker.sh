@@ -316,7 +316,8 @@ build_logstead() {
     [ -x "$logstead" ] || give_up "$logstead was not built"
 }
 
-# One session that ends well, one that is killed: $work/clean and $work/killed, and what was seen in each.
+# One session that ends well, one that is killed: $work/clean and $work/killed, and what Kafka shows of each. Of the killed
+# one that is what Kafka itself has after a restart: it may have forgotten that records were deleted in its last minute.
 write_with_kafka() {
     start_broker "$data"
     exchange write "$@"
@@ -325,9 +326,11 @@ write_with_kafka() {
     copy_folder "$data" "$work/clean"
     start_broker "$data"
     exchange more
-    exchange dump "$work/dump-killed"
     end_broker
     copy_folder "$data" "$work/killed"
+    start_broker "$data"
+    exchange dump "$work/dump-killed"
+    end_broker
 }
 
 judge_both() {
