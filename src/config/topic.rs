@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    CleanupPolicy, Durability, KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED, LogConfig, ReadMode, TopicCompression, reject_key, verdict,
+    CleanupPolicy, Durability, KAFKA_TOPIC_KEYS_NOT_IMPLEMENTED, LogConfig, ReadMode, TopicCompression, reject_key,
+    verdict,
 };
 use crate::error::{ConfigViolation, Error, Result};
 use crate::types::TimestampType;

@@ -26,6 +26,7 @@ mod edges;
 mod epochs;
 mod errors;
 mod faults;
+mod kafka;
 mod producer;
 mod read;
 mod read_only;

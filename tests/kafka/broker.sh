@@ -301,6 +301,41 @@ same_lines() {
         diff - "$work/console.out"
 }
 
+# ---- the proof that differences are noticed
+
+# noticed WHAT COMMAND...: the command must fail.
+noticed() {
+    local what=$1
+    shift
+    if "$@" >"$work/verdict" 2>&1; then
+        failed=$((failed + 1))
+        echo "NOT NOTICED: $what"
+    else
+        passed=$((passed + 1))
+        echo "noticed: $what"
+    fi
+}
+
+# What the broker's fixtures hold is read as Kafka has read it; then the expectation, or a log, is changed.
+self_test() {
+    local kind expected=$work/expected copy=$work/copy change
+    build_logstead
+    for kind in clean killed; do judge_data "fixture $kind" "$fixtures/$kind" "$fixtures/$kind/data"; done
+    copy_folder "$fixtures/clean/data" "$copy"
+    for change in '100d' '100p' '100s/"offset":/"offset":1/' '100s/"value":"./"value":"/' '100s/"timestamp":1/"timestamp":2/' \
+        '100s/"headers":\[/&{"key":"k","value":null}/' '$d'; do
+        rm -rf "$expected"
+        mkdir -p "$expected"
+        cp "$fixtures/clean/offsets" "$fixtures/clean"/records.* "$expected"
+        sed -i -e "$change" "$expected/records.read_uncommitted"
+        noticed "an expectation that sed '$change' has changed" same_records "$expected" "$copy"
+    done
+    noticed "the other isolation" diff "$fixtures/clean/records.read_committed" "$fixtures/clean/records.read_uncommitted"
+    add_to_byte "$copy/codec-lz4-0/00000000000000000000.log" 100 1
+    noticed "a flipped byte in a compressed batch, by the records" same_records "$fixtures/clean" "$copy"
+    noticed "a flipped byte in a compressed batch, by verify" no_damage "$copy"
+}
+
 # ---- the runs
 
 prepare() {
