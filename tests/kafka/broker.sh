@@ -5,7 +5,7 @@
 #   tests/kafka/broker.sh --self-test      proves, without Java, that the comparisons notice differences
 #   tests/kafka/broker.sh --fixtures DIR   writes what tests/fixtures/kafka-4.0-broker holds to DIR
 #
-# Needs what judge.sh needs, which calls this, and skips as it does.
+# Needs what judge.sh needs, which calls the self-test, and skips as it does.
 #
 # Kafka to logstead: Exchange.java writes topics of every kind and notes all that Kafka's own consumer and admin see, in both
 # isolations. The broker is stopped, and in a later session killed. Copies of its folder must then show logstead the same:
@@ -243,7 +243,7 @@ write_lines() {
     seq 1 3000 | sed 's/.*/key-&:line & of the lines that every codec takes, with a tail that repeats itself itself itself/' \
         >"$work/lines.txt"
     for codec in none gzip snappy lz4 zstd; do
-        "$logstead" --data "$work/lines" topics create "$codec" --config segment.bytes=30000
+        "$logstead" --data "$work/lines" topics create "$codec" --partitions 1 --config segment.bytes=30000
         "$logstead" --data "$work/lines" produce "$codec" --key-separator : --compression "$codec" --batch-bytes 4000 \
             --file "$work/lines.txt"
     done
