@@ -26,6 +26,8 @@ pub(crate) struct Epochs {
     history: EpochCache,
     /// Batches that agree, by entry of the history.
     agreeing: Vec<u64>,
+    /// The first offset of the last batch that agrees, by entry of the history.
+    last_agreeing: Vec<Option<Offset>>,
     different: Vec<Different>,
     latest: Option<LeaderEpoch>,
     /// Entries whose start lies inside a batch.
@@ -58,7 +60,8 @@ impl Epochs {
             }
         }
         let agreeing = vec![0; history.entries().len()];
-        Epochs { path, history, agreeing, different: Vec::new(), latest: None, inside: Vec::new() }
+        let last_agreeing = vec![None; agreeing.len()];
+        Epochs { path, history, agreeing, last_agreeing, different: Vec::new(), latest: None, inside: Vec::new() }
     }
 
     /// A batch at `position` of the log at `path`.
@@ -81,8 +84,9 @@ impl Epochs {
             return;
         };
         if found == Some(expected) {
-            if let Some(count) = self.agreeing.get_mut(index) {
+            if let Some((count, last)) = self.agreeing.get_mut(index).zip(self.last_agreeing.get_mut(index)) {
                 *count += 1;
+                *last = Some(first);
             }
         } else if self.different.len() < DIFFERENT_MAX {
             let path = path.to_path_buf();
@@ -144,7 +148,21 @@ impl Epochs {
         let all_disagree = self.agreeing.get(different.entry) == Some(&0)
             && peers.clone().count() > 1
             && alike().count() == peers.clone().count();
-        reaches_next || continues_previous || all_disagree
+        reaches_next || continues_previous || all_disagree || self.lacks_entry(different)
+    }
+
+    /// Whether an entry is missing behind the one of the batch: all batches from it up to the next entry carry an epoch
+    /// between the two. One batch alone does not tell.
+    fn lacks_entry(&self, different: &Different) -> bool {
+        let entry = |index: usize| self.history.entries().get(index).map(|entry| entry.epoch);
+        let next = different.entry.checked_add(1).and_then(entry);
+        let is_between =
+            |other: &&Different| other.found > entry(other.entry) && next.is_none_or(|next| other.found < Some(next));
+        let peers = || self.different.iter().filter(|other| other.entry == different.entry);
+        let first = peers().next().map(|other| other.offsets.0);
+        let is_run =
+            self.last_agreeing.get(different.entry).is_none_or(|last| last.is_none_or(|last| Some(last) < first));
+        peers().count() > 1 && is_run && peers().all(|other| is_between(&other))
     }
 }
 

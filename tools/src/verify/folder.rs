@@ -1,14 +1,15 @@
 //! One data folder: its own files, then its partitions in the order of their names.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use logstead::log::{MANIFEST_FILE, WITNESS_FILE};
+use logstead::log::{MANIFEST_FILE, WITNESS_FILE, decode_partition_metadata};
 use logstead::storage::{DirEntry, EntryKind};
-use logstead::types::TopicPartition;
+use logstead::types::{Offset, TopicId, TopicName, TopicPartition};
 
-use super::facts::{CHECKPOINTS, CLEAN_FILE, FolderFacts, IDENTITY_FILE, LOCK_FILE};
-use super::partition::{self, Partition};
+use super::facts::{CHECKPOINTS, CLEAN_FILE, FolderFacts, IDENTITY_FILE, LOCK_FILE, RECOVERY_POINTS};
+use super::partition::{self, METADATA_FILE, Partition};
 use super::report::{Findings, Report, Spot, steadily};
 use super::{Progress, files, leftover, metadata, missing, path_of};
 
@@ -76,9 +77,37 @@ fn check_entries(findings: &mut Findings, folder: &Path, entries: &[DirEntry], f
         missing(findings, !is_empty, &folder.join(tp.to_string()), "the manifest names it".into());
     }
     for (name, offsets) in &facts.checkpoints {
-        for tp in offsets.keys().filter(|tp| !is_there(tp) && !facts.witness.contains_key(tp)) {
-            let what = format!("it names {tp}, which has no folder here");
-            findings.note("checkpoint", Spot::of(&folder.join(name)), what);
+        let nowhere = offsets.iter().filter(|(tp, _)| !is_there(tp) && !facts.witness.contains_key(tp));
+        for (tp, offset) in nowhere {
+            // Who closes a folder writes the recovery points of the partitions that it has.
+            if facts.is_clean && *name == RECOVERY_POINTS && *offset > Offset::ZERO {
+                let what = format!("its log reached {offset} when the folder was closed");
+                missing(findings, true, &folder.join(tp.to_string()), what);
+            } else {
+                let what = format!("it names {tp}, which has no folder here");
+                findings.note("checkpoint", Spot::of(&folder.join(name)), what);
+            }
+        }
+    }
+    check_topic_ids(findings, folder, entries, facts);
+}
+
+/// One topic has one id, and no other topic has it. Partitions that our own files know are compared with those.
+fn check_topic_ids(findings: &mut Findings, folder: &Path, entries: &[DirEntry], facts: &FolderFacts) {
+    let mut ids: BTreeMap<TopicName, TopicId> = BTreeMap::new();
+    let mut topics: BTreeMap<TopicId, TopicName> = BTreeMap::new();
+    for (entry, tp) in partitions(entries).filter(|(_, tp)| facts.topic_id(tp).is_none()) {
+        let path = path_of(folder, entry).join(METADATA_FILE);
+        // The file is counted, and its damage told, with its partition.
+        let bytes = files::read(&mut Findings::default(), &path);
+        let Some(id) = bytes.and_then(|bytes| decode_partition_metadata(&bytes).ok()) else { continue };
+        let known = *ids.entry(tp.topic.clone()).or_insert(id);
+        let owner = topics.entry(id).or_insert_with(|| tp.topic.clone());
+        if known != id {
+            let what = format!("topic id {id}; another partition of {} has {known}", tp.topic);
+            findings.damage("metadata", Spot::of(&path), what);
+        } else if *owner != tp.topic {
+            findings.damage("metadata", Spot::of(&path), format!("topic id {id}, which is that of {owner}"));
         }
     }
 }

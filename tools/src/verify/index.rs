@@ -1,5 +1,9 @@
 //! Index files against the log: every entry must name a batch that is there.
 //!
+//! Brokers before 4.0 write one offset entry for all batches of an append, as a follower does for what it has fetched:
+//! where the first of them starts, and the last offset of all. Their time entries may name the record with the largest
+//! timestamp instead of the last one of its batch. Both find what they must, and are no damage.
+//!
 //! An index is read before its log, and a log is written before its index: what an index names is in the log, even
 //! while an owner writes. Entries are compared as the batches pass by; those that do not fit are judged at the end of
 //! the segment, when it is known where the log itself is damaged.
@@ -79,9 +83,14 @@ impl<E: Copy> Comparison<E> {
         self.at += self.entry_len;
     }
 
+    /// The next entry does not fit.
     fn suspect(&mut self, entry: E, what: String) {
+        self.suspect_at(self.at, entry, what);
+    }
+
+    fn suspect_at(&mut self, at: u64, entry: E, what: String) {
         if self.suspects.len() < SUSPECTS_MAX {
-            self.suspects.push(Suspect { entry, at: self.at, what });
+            self.suspects.push(Suspect { entry, at, what });
         }
     }
 
@@ -98,7 +107,11 @@ impl<E: Copy> Comparison<E> {
 #[derive(Debug)]
 pub(crate) struct Indexes {
     offsets: Comparison<OffsetIndexEntry>,
+    /// An entry whose first batch has passed, and its last one has not, with its position in the file.
+    spanning: Option<(OffsetIndexEntry, u64)>,
     times: Comparison<TimeIndexEntry>,
+    /// The last offset of the batch before.
+    before: Option<Offset>,
     max_timestamp: Option<Timestamp>,
     last_time: Option<Timestamp>,
     /// Length and checksum of the files, for the seal.
@@ -139,7 +152,9 @@ impl Indexes {
         Indexes {
             last_time: times.last().map(|entry| entry.timestamp),
             offsets: Comparison::new(offset_path, offsets, OffsetIndex::ENTRY_BYTES),
+            spanning: None,
             times: Comparison::new(time_path, times, TimeIndex::ENTRY_BYTES),
+            before: None,
             max_timestamp: None,
             offset_sum,
             time_sum,
@@ -148,19 +163,37 @@ impl Indexes {
 
     /// A batch whose place is beyond doubt.
     pub(crate) fn on_batch(&mut self, batch: Placed) {
+        self.compare_offsets(batch);
+        self.compare_times(batch);
+        self.before = Some(batch.last_offset);
+    }
+
+    fn compare_offsets(&mut self, batch: Placed) {
+        let is_next_here = self.offsets.next.is_some_and(|next| next.position <= batch.position);
+        if let Some((entry, at)) = self.spanning.take_if(|(entry, _)| is_next_here || entry.offset <= batch.last_offset)
+            && (is_next_here || entry.offset < batch.last_offset)
+        {
+            let what = format!("no batch of those from position {} on ends at offset {}", entry.position, entry.offset);
+            self.offsets.suspect_at(at, entry, what);
+        }
         while let Some(entry) = self.offsets.next.filter(|entry| entry.position <= batch.position) {
             if entry.position < batch.position {
                 self.offsets.suspect(entry, format!("no batch starts at position {}", entry.position));
-            } else if entry.offset != batch.last_offset {
+            } else if entry.offset > batch.last_offset {
+                self.spanning = Some((entry, self.offsets.at));
+            } else if entry.offset < batch.last_offset {
                 let what = format!("offset {} for the batch that ends at {}", entry.offset, batch.last_offset);
                 self.offsets.suspect(entry, what);
             }
             self.offsets.advance();
         }
+    }
+
+    fn compare_times(&mut self, batch: Placed) {
         let before = self.max_timestamp;
         self.max_timestamp = before.max(batch.max_timestamp);
         while let Some(entry) = self.times.next.filter(|entry| entry.offset <= batch.last_offset) {
-            if entry.offset < batch.last_offset {
+            if self.before.is_some_and(|before| entry.offset <= before) {
                 self.times.suspect(entry, format!("no batch ends at offset {}", entry.offset));
             } else if batch.max_timestamp != Some(entry.timestamp) {
                 let found = batch.max_timestamp.map_or(-1, Timestamp::as_millis);
@@ -177,6 +210,11 @@ impl Indexes {
 
     /// Judges what did not fit. `is_finished` = the segment takes no more batches.
     pub(crate) fn finish(&mut self, findings: &mut Findings, extent: &SegmentExtent<'_>, is_finished: bool) {
+        let unfinished = self.spanning.take();
+        if let Some((entry, at)) = unfinished {
+            let what = format!("offset {} for batches that end at {}", entry.offset, or_none(self.before));
+            self.offsets.suspect_at(at, entry, what);
+        }
         self.offsets.finish(|entry| {
             format!("it names offset {} at position {}, behind the log's end", entry.offset, entry.position)
         });
@@ -185,7 +223,8 @@ impl Indexes {
             if extent.is_damaged_at(entry.position) || extent.has_lost(entry.offset) {
                 continue;
             }
-            let is_beyond = entry.offset >= extent.next_offset && entry.position >= extent.len;
+            let is_behind = entry.position >= extent.len || unfinished.is_some_and(|(_, from)| from == at);
+            let is_beyond = entry.offset >= extent.next_offset && is_behind;
             let spot = Spot::at(&self.offsets.path, at).offsets(entry.offset, entry.offset.next());
             findings.found(!(is_beyond && extent.may_lack_tail), "index", spot, what);
         }
@@ -206,6 +245,10 @@ impl Indexes {
             findings.note("index", Spot::of(&self.times.path), what);
         }
     }
+}
+
+fn or_none(offset: Option<Offset>) -> String {
+    offset.map_or_else(|| "none".to_owned(), |offset| offset.to_string())
 }
 
 fn note_zeros(findings: &mut Findings, path: &Path, kept: usize, len: usize) {

@@ -25,6 +25,8 @@ pub(crate) struct LogWalk {
     pub(crate) producers: Producers,
     /// The offset that the next batch should have; `None` before the first.
     expected: Option<Offset>,
+    /// Where the next batch may start as well, behind one that is misplaced: that one may be there twice.
+    otherwise: Option<Offset>,
     held: Option<HeldBatch>,
     /// Whether damage was found in the log itself.
     pub(crate) is_damaged: bool,
@@ -60,6 +62,7 @@ impl LogWalk {
             epochs,
             producers: Producers::default(),
             expected: None,
+            otherwise: None,
             held: None,
             is_damaged: false,
             bad_offsets: Vec::new(),
@@ -119,7 +122,7 @@ impl LogWalk {
         bounds: Bounds,
     ) -> Vec<Placed> {
         let (first, end) = (header.base_offset(), header.next_offset());
-        let expected = self.expected.unwrap_or(bounds.base);
+        let expected = self.expected_before(first).unwrap_or(bounds.base);
         let placed = Placed { position, last_offset: header.last_offset(), max_timestamp: header.max_timestamp() };
         let positions = (position, position.saturating_add(header.size_in_bytes() as u64));
         let span = end.since(first);
@@ -147,6 +150,7 @@ impl LogWalk {
             let what = format!("offset {first} where {expected} was expected");
             self.misplaced(findings, path, positions, (expected, expected.plus(span)), what);
             self.expected = Some(expected.plus(span));
+            self.otherwise = Some(expected);
             return self.settle(findings).into_iter().collect();
         }
         let mut certain: Vec<Placed> = self.settle(findings).into_iter().collect();
@@ -160,8 +164,18 @@ impl LogWalk {
         certain
     }
 
+    /// What the batch that starts at `first` should start with.
+    fn expected_before(&mut self, first: Offset) -> Option<Offset> {
+        let otherwise = self.otherwise.take().filter(|otherwise| *otherwise <= first);
+        if self.expected.is_some_and(|expected| first < expected) {
+            self.expected = otherwise.or(self.expected);
+        }
+        self.expected
+    }
+
     /// The batch behind damage: the log goes on there.
     pub(crate) fn resume_at(&mut self, offset: Offset) {
+        self.otherwise = None;
         self.expected = Some(offset);
     }
 

@@ -20,6 +20,7 @@ mod promise;
 mod report;
 mod seal;
 mod segment;
+mod snapshots;
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};

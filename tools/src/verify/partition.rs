@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use logstead::log::{FileSum, SegmentFile, decode_partition_metadata, decode_producer_snapshot};
+use logstead::log::{FileSum, SegmentFile, decode_partition_metadata};
 use logstead::storage::{DirEntry, EntryKind};
 use logstead::types::{Offset, TopicId, TopicPartition};
 
@@ -19,6 +19,7 @@ use super::promise::Promise;
 use super::report::{Findings, Spot};
 use super::seal::{self, Sealed};
 use super::segment::{self, Beside};
+use super::snapshots;
 
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
 
@@ -84,13 +85,20 @@ pub(crate) fn check(findings: &mut Findings, partition: &Partition<'_>) {
     }
     let log_end = log.end().unwrap_or(Offset::ZERO);
     check_end(findings, partition, &log, bases.last().copied(), log_end);
-    check_snapshots(findings, partition, &names, &log.promise, log_end);
+    for offset in names.all(SegmentFile::Snapshot) {
+        snapshots::check(findings, partition.folder, offset, &log.promise, log_end);
+    }
+    if bases.last() != Some(&log_end) && names.has(SegmentFile::Snapshot, log_end) {
+        snapshots::compare(findings, partition.folder, log_end, &log);
+    }
     if let (Some(facts), Some(tp)) = (partition.facts, &partition.tp) {
         check_claims(findings, facts, tp, &log.promise, log_end);
     }
     let LogWalk { promise, epochs, .. } = log;
+    // Whoever opens a log removes files without one, so that a broker leaves none when it closes.
+    let is_closed_by_broker = promise.is_closed && partition.facts.is_some_and(|facts| facts.manifest.is_none());
     epochs.finish(findings, &promise, (bases.first().copied().unwrap_or(log_end), log_end));
-    check_others(findings, partition, &names);
+    check_others(findings, partition, &names, is_closed_by_broker);
 }
 
 /// Reads a segment, then compares it with its seal.
@@ -104,6 +112,9 @@ fn check_segment(
     let Bounds { base, next_base } = bounds;
     let path = partition.folder.join(SegmentFile::Log.name(base));
     (partition.progress)(&path);
+    if names.has(SegmentFile::Snapshot, base) {
+        snapshots::compare(findings, partition.folder, base, log);
+    }
     let indexes = Indexes::load(findings, partition.folder, base, |kind| names.has(kind, base));
     let aborts = Aborts::load(findings, partition.folder, base, names.has(SegmentFile::TransactionIndex, base));
     let mut sealed = Sealed {
@@ -183,36 +194,6 @@ fn check_end(findings: &mut Findings, partition: &Partition<'_>, log: &LogWalk, 
     }
 }
 
-fn check_snapshots(
-    findings: &mut Findings,
-    partition: &Partition<'_>,
-    names: &Names,
-    promise: &Promise,
-    log_end: Offset,
-) {
-    for offset in names.all(SegmentFile::Snapshot) {
-        let path = partition.folder.join(SegmentFile::Snapshot.name(offset));
-        let Some(bytes) = files::read(findings, &path) else { continue };
-        match decode_producer_snapshot(&bytes) {
-            Err(error) => files::damaged(findings, "snapshot", &path, &error),
-            Ok(producers) => {
-                for producer in producers {
-                    let last = producer.last_batch().map(|batch| batch.last_offset);
-                    if last.max(producer.current_txn_first_offset).is_some_and(|last| last >= offset) {
-                        let what =
-                            format!("producer {} is said to have written at or above {offset}", producer.producer_id);
-                        findings.damage("snapshot", Spot::of(&path), what);
-                    }
-                }
-            }
-        }
-        if offset > log_end.max(promise.end) {
-            let what = format!("it stands for offset {offset}; the log ends at {log_end}");
-            findings.found(!promise.may_be_open, "snapshot", Spot::of(&path).offsets(log_end, offset), what);
-        }
-    }
-}
-
 /// The checkpoint files must not claim more than the log holds. After a crash they may, but for what was durable.
 fn check_claims(findings: &mut Findings, facts: &FolderFacts, tp: &TopicPartition, promise: &Promise, log_end: Offset) {
     for name in [RECOVERY_POINTS, HIGH_WATERMARKS, LOG_STARTS, CLEANER_OFFSETS] {
@@ -226,7 +207,7 @@ fn check_claims(findings: &mut Findings, facts: &FolderFacts, tp: &TopicPartitio
 }
 
 /// Files without a segment, leftovers, and what is not known.
-fn check_others(findings: &mut Findings, partition: &Partition<'_>, names: &Names) {
+fn check_others(findings: &mut Findings, partition: &Partition<'_>, names: &Names, is_closed_by_broker: bool) {
     for (kind, bases) in &names.by_kind {
         for base in bases {
             let path = partition.folder.join(kind.name(*base));
@@ -239,7 +220,8 @@ fn check_others(findings: &mut Findings, partition: &Partition<'_>, names: &Name
                 | SegmentFile::TransactionIndex
                 | SegmentFile::Seal => {
                     if !names.has(SegmentFile::Log, *base) {
-                        findings.note("orphan", Spot::of(&path), "there is no log of this name beside it");
+                        let what = "there is no log of this name beside it";
+                        findings.found(is_closed_by_broker, "orphan", Spot::of(&path), what);
                     }
                 }
             }
@@ -248,8 +230,17 @@ fn check_others(findings: &mut Findings, partition: &Partition<'_>, names: &Name
     for entry in &names.others {
         let path = partition.folder.join(&entry.name);
         let is_known = entry.kind == EntryKind::File && [EPOCH_FILE, METADATA_FILE].contains(&entry.name.as_str());
-        if !is_known && !metadata::check(findings, &path, entry) {
+        if is_misnamed(entry) {
+            let what = "20 digits must stand before the dot: a broker cannot load it, or takes it for another offset";
+            findings.damage("name", Spot::of(&path), what);
+        } else if !is_known && !metadata::check(findings, &path, entry) {
             leftover::note(findings, &path, entry);
         }
     }
+}
+
+/// Whether a broker takes a file for one of a segment and its name does not say of which.
+fn is_misnamed(entry: &DirEntry) -> bool {
+    const ENDINGS: [&str; 5] = [".log", ".index", ".timeindex", ".txnindex", ".snapshot"];
+    entry.kind == EntryKind::File && ENDINGS.iter().any(|ending| entry.name.ends_with(ending))
 }

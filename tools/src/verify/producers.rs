@@ -1,10 +1,11 @@
 //! Producers of a log as it is read: their sequences, their transactions, and the `.txnindex` files against both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use logstead::log::{AbortedTransaction, FileSum, SegmentFile, TransactionIndex};
-use logstead::record::{BatchHeader, ControlRecord, TransactionOutcome};
+use logstead::log::{AbortedTransaction, FileSum, ProducerEntry, SegmentFile, TransactionIndex};
+use logstead::record::{BatchHeader, ControlRecord, ProducerStamp, TransactionOutcome};
 use logstead::types::{Offset, ProducerEpoch, ProducerId, Sequence};
 
 use super::files;
@@ -17,12 +18,20 @@ const PRODUCERS_MAX: usize = 1 << 20;
 /// What is known of the producers so far.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
-    last: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
+    last: BTreeMap<ProducerId, Last>,
     /// Open transactions: first offset and producer.
     open: BTreeSet<(Offset, ProducerId)>,
     open_of: BTreeMap<ProducerId, Offset>,
     /// Whether the log was read from offset 0 without a gap: then every open transaction is known.
     pub(crate) is_complete: bool,
+}
+
+/// What a producer wrote last.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    epoch: ProducerEpoch,
+    /// Last sequence and last offset of its last batch; none since a marker has raised the epoch.
+    batch: Option<(Sequence, Offset)>,
 }
 
 impl Producers {
@@ -31,10 +40,9 @@ impl Producers {
         let Some(producer) = header.producer() else { return };
         let spot = || Spot::at(path, position).offsets(header.base_offset(), header.next_offset());
         if let (Some(first), Some(last)) = (header.base_sequence(), header.last_sequence()) {
-            let known = self.last.get(&producer.id).copied();
-            if let Some((epoch, before)) = known {
-                let expected = before.plus(1);
-                if epoch == producer.epoch && expected != first {
+            if let Some(Last { epoch, batch }) = self.last.get(&producer.id).copied() {
+                let expected = batch.map(|(before, _)| before.plus(1)).filter(|_| epoch == producer.epoch);
+                if let Some(expected) = expected.filter(|expected| *expected != first) {
                     let what =
                         format!("producer {} goes on with sequence {first} where {expected} was expected", producer.id);
                     findings.note("sequence", spot(), what);
@@ -44,15 +52,59 @@ impl Producers {
                     findings.note("sequence", spot(), what);
                 }
             }
-            if known.is_some() || self.last.len() < PRODUCERS_MAX {
-                self.last.insert(producer.id, (producer.epoch, last));
-            }
+            self.remember(producer.id, Last { epoch: producer.epoch, batch: Some((last, header.last_offset())) });
         }
         let is_new = header.is_transactional() && !self.open_of.contains_key(&producer.id);
         if is_new && self.open_of.len() < PRODUCERS_MAX {
             self.open_of.insert(producer.id, header.base_offset());
             self.open.insert((header.base_offset(), producer.id));
         }
+    }
+
+    /// A marker: one that raises the epoch ends the producer's sequences.
+    pub(crate) fn on_marker(&mut self, producer: ProducerStamp) {
+        let batch = self.last.get(&producer.id).filter(|last| last.epoch == producer.epoch).and_then(|last| last.batch);
+        self.remember(producer.id, Last { epoch: producer.epoch, batch });
+    }
+
+    fn remember(&mut self, producer: ProducerId, last: Last) {
+        if self.last.len() < PRODUCERS_MAX || self.last.contains_key(&producer) {
+            self.last.insert(producer, last);
+        } else {
+            self.is_complete = false;
+        }
+    }
+
+    /// What is wrong with the producers of a snapshot that was taken here. A broker forgets producers that have not
+    /// written for long, but none with an open transaction.
+    pub(crate) fn differences(&self, entries: &[ProducerEntry]) -> Vec<String> {
+        let listed: BTreeSet<ProducerId> = entries.iter().map(|entry| entry.producer_id).collect();
+        let lacking = self.open_of.iter().filter(|(producer, _)| !listed.contains(producer));
+        let lacking = lacking
+            .map(|(producer, first)| format!("it lacks producer {producer}, whose transaction began at {first}"));
+        entries.iter().filter_map(|entry| self.difference(entry)).chain(lacking).collect()
+    }
+
+    fn difference(&self, entry: &ProducerEntry) -> Option<String> {
+        let producer = entry.producer_id;
+        let Some(last) = self.last.get(&producer) else {
+            return Some(format!("it names producer {producer}, which has written nothing below"));
+        };
+        let batch = entry.last_batch().map(|batch| (batch.last_sequence, batch.last_offset));
+        let open = self.open_of.get(&producer).copied();
+        let what = if entry.epoch != Some(last.epoch) {
+            format!("has epoch {}, by the log {}", or_none(entry.epoch), last.epoch)
+        } else if batch != last.batch {
+            let (sequence, offset) = (or_none(batch.map(|batch| batch.0)), or_none(batch.map(|batch| batch.1)));
+            let by_log = (or_none(last.batch.map(|batch| batch.0)), or_none(last.batch.map(|batch| batch.1)));
+            format!("wrote sequence {sequence} at {offset} last, by the log {} at {}", by_log.0, by_log.1)
+        } else if entry.current_txn_first_offset != open {
+            let named = or_none(entry.current_txn_first_offset);
+            format!("has a transaction open from {named}, by the log from {}", or_none(open))
+        } else {
+            return None;
+        };
+        Some(format!("producer {producer} {what}"))
     }
 
     /// A marker that ends a producer's transaction; the aborted transaction that the index must name, if any.
@@ -65,6 +117,10 @@ impl Producers {
         let last_stable_offset = self.open.first().map_or(at.next(), |(first, _)| at.next().min(*first));
         Some(AbortedTransaction { producer_id: producer, first_offset, last_offset: at, last_stable_offset })
     }
+}
+
+fn or_none(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
 /// The transaction index of one segment.

@@ -139,6 +139,7 @@ impl SegmentWalk<'_> {
     fn on_controls(&mut self, batch: &ScannedBatch<'_>, controls: &[(Offset, logstead::record::ControlRecord)]) {
         let Some(producer) = batch.header.producer() else { return };
         let must_be_indexed = self.bounds.next_base.is_some() || self.log.promise.is_closed;
+        self.log.producers.on_marker(producer);
         for (offset, control) in controls {
             let (aborts, producers) = (&mut self.beside.aborts, &mut self.log.producers);
             aborts.on_control(self.findings, producers, (producer.id, *offset), *control, must_be_indexed);
