@@ -221,7 +221,9 @@ fn check_others(findings: &mut Findings, partition: &Partition<'_>, names: &Name
                 | SegmentFile::Seal => {
                     if !names.has(SegmentFile::Log, *base) {
                         let what = "there is no log of this name beside it";
-                        findings.found(is_closed_by_broker, "orphan", Spot::of(&path), what);
+                        // A broker does not know seals.
+                        let is_lost = is_closed_by_broker && *kind != SegmentFile::Seal;
+                        findings.found(is_lost, "orphan", Spot::of(&path), what);
                     }
                 }
             }

@@ -11,6 +11,7 @@
 
 #[path = "../support/bomb.rs"]
 mod bomb;
+mod brokers;
 mod damage;
 mod flips;
 mod hostile;
