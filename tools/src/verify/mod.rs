@@ -58,7 +58,11 @@ Exit codes: 0 done (also with notes), 1 damage or error (told on stderr), 2 wron
 /// damage (`decompression limit`), though its checksum is right: no reader with the default limits can read it.
 ///
 /// A segment that is gone altogether is a gap, unless the witness of the data folder says that its offsets were
-/// durable and the log had no gaps: then it is damage.
+/// durable and the log had no gaps, or its indexes are still there in a folder that a broker has closed: then it is
+/// damage.
+///
+/// Files that derive from the log are compared with it: both kinds of index, aborted transactions, leader epochs, and
+/// producer snapshots where the log goes back to offset 0 without a gap. Indexes may be those of any broker version.
 ///
 /// A partition folder by itself is judged without what its data folder knows: that a last batch is cut off is a note
 /// there, unless a producer snapshot shows that the log had gone on.
