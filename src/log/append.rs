@@ -17,7 +17,7 @@ use crate::log::seal::FileSum;
 use crate::log::sealing::EndSnapshot;
 use crate::log::state::{Availability, LogState};
 use crate::log::txn_index::AbortedTransaction;
-use crate::record::{BatchHeader, BuiltBatch, Codec, ControlRecord, RecordBatchRef, TransactionOutcome};
+use crate::record::{BatchHeader, BuiltBatch, Codec, ControlRecord, LEGACY, RecordBatchRef, TransactionOutcome};
 use crate::sync::RankedGuard;
 use crate::time::Now;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
@@ -374,6 +374,9 @@ fn parse_replicated(bytes: &[u8]) -> Result<Vec<BatchHeader>> {
             other => other,
         };
         let header = BatchHeader::parse(rest).map_err(at)?;
+        if header.is_legacy() {
+            return Err(Error::InvalidRecord { index: None, what: LEGACY });
+        }
         let (batch, later) = rest.split_at_checked(header.size_in_bytes()).ok_or_else(|| {
             let needed = header.size_in_bytes() as u64;
             Error::corrupt(position, Damage::Truncated { needed, available: rest.len() as u64 })

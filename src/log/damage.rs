@@ -44,7 +44,7 @@ pub(crate) fn find_carefully(
         match step {
             Ok((position, header)) => {
                 if let Some(error) = damage.take()
-                    && header.base_offset() > from
+                    && header.base_offset_or(from) > from
                 {
                     return Ok(Found::Damage(error.with_offsets(expected, header.base_offset())));
                 }

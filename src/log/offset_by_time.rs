@@ -79,7 +79,7 @@ impl Search<'_> {
     fn largest_in(&self, from: Offset, end: Offset) -> Result<Option<(Timestamp, Offset)>> {
         let mut largest: Option<(Timestamp, Offset)> = None;
         self.walk(from, end, |header, bytes| {
-            let is_whole = header.base_offset() >= self.view.log_start;
+            let is_whole = header.is_base_offset_known() && header.base_offset() >= self.view.log_start;
             let max = match header.max_timestamp() {
                 Some(_) if !is_whole => {
                     let batch = RecordBatch::from_checked_bytes(bytes)?;

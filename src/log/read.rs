@@ -14,7 +14,7 @@ use crate::log::segment::{LogContext, Segment, SegmentBounds};
 use crate::log::slice::{BufferPool, LogSlice, PooledBuffer, SliceBytes, SlicePosition};
 use crate::log::state::Published;
 use crate::log::txn_index::AbortedTransaction;
-use crate::record::{BATCH_HEADER_LEN, BatchHeader};
+use crate::record::{BATCH_HEADER_LEN, BatchHeader, legacy};
 use crate::storage::{FrozenBytes, StorageFile};
 use crate::types::Offset;
 
@@ -331,7 +331,7 @@ fn locate_by_hint(view: &Published, from: Offset, hint: Option<Hint>) -> Option<
     let index = view.segments.binary_search_by_key(&segment_base, Segment::base_offset).ok()?;
     let segment = view.segments.get(index)?.clone();
     let bounds = segment.bounds();
-    let is_inside = position.saturating_add(BATCH_HEADER_LEN as u64) <= bounds.len;
+    let is_inside = position.saturating_add(legacy::MESSAGE_BYTES_MIN as u64) <= bounds.len;
     is_inside.then_some(Located { segment, position, bounds, expected: Some(from), batch_size: None })
 }
 
@@ -438,9 +438,6 @@ impl BatchCheck<'_> {
         let (mut len, mut expected) = (0usize, None::<Offset>);
         let mut next_offset = self.from;
         while let Some(rest) = bytes.get(len..).filter(|rest| !rest.is_empty()) {
-            if rest.len() < BATCH_HEADER_LEN && len > 0 {
-                break;
-            }
             let header =
                 match BatchHeader::parse(rest).and_then(|header| self.check(&header, expected).map(|()| header)) {
                     Ok(header) => header,
@@ -484,7 +481,7 @@ impl BatchCheck<'_> {
         let base = self.located.segment.base_offset();
         let expected = expected.or(self.located.expected);
         check_place(self.view, self.located.bounds, header, expected.unwrap_or(base), expected.is_some())?;
-        if header.base_offset() > self.from && expected.is_none() && !self.view.has_gaps {
+        if header.base_offset_or(self.from) > self.from && expected.is_none() && !self.view.has_gaps {
             let found = header.base_offset().get();
             return Err(Error::corrupt(0, Damage::Offset { expected: self.from, found }));
         }
@@ -501,13 +498,13 @@ pub(crate) fn check_place(
     lowest: Offset,
     exact: bool,
 ) -> Result<()> {
-    let found = header.base_offset();
+    let found = header.base_offset_or(lowest);
     let misplaced = found < lowest || (exact && !view.has_gaps && found != lowest);
     if misplaced || header.next_offset() > bounds.next_offset.max(view.log_end) {
         return Err(Error::corrupt(0, Damage::Offset { expected: lowest, found: found.get() }));
     }
     let epoch = view.epochs.epoch_for(found);
-    if epoch.is_some() && epoch != header.leader_epoch() {
+    if epoch.is_some() && epoch != header.leader_epoch() && !header.is_legacy() {
         return Err(Error::corrupt(12, Damage::LeaderEpoch { expected: epoch, found: header.leader_epoch() }));
     }
     Ok(())

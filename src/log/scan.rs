@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, IoContext, Result};
-use crate::record::{BATCH_HEADER_LEN, BatchHeader};
+use crate::record::{BATCH_HEADER_LEN, BatchHeader, DECOMPRESSED_BYTES_MAX, legacy};
 use crate::storage::StorageFile;
 use crate::types::Offset;
 
@@ -16,9 +16,6 @@ const WINDOW_BYTES: usize = 256 << 10;
 const EFFORT_MAX: u64 = 16;
 /// Where the magic byte stands in a batch: the cheapest test of a candidate.
 const MAGIC_AT: usize = 16;
-
-/// Offset and size, which the size of a message of magic 0 or 1 does not count.
-const LEGACY_OVERHEAD: usize = 12;
 
 /// Walks the batches of one segment file.
 ///
@@ -39,6 +36,10 @@ pub struct BatchScanner {
     window: Vec<u8>,
     window_start: u64,
     gave_up: bool,
+    /// Room for the compressed message sets of magic 0 and 1, which tell their base offset only when decompressed.
+    set: Vec<u8>,
+    /// Whether messages of magic 0 and 1 were met: only then a search looks for more of them.
+    has_legacy: bool,
 }
 
 /// One intact batch of a segment file.
@@ -46,7 +47,8 @@ pub struct BatchScanner {
 pub struct ScannedBatch<'a> {
     /// Where it starts in the file, in bytes.
     pub position: u64,
-    /// Its header.
+    /// Its header. Of a compressed set of magic 0 or 1 that could not be decompressed it tells the last offset only: see
+    /// [`is_base_offset_known`](BatchHeader::is_base_offset_known).
     pub header: BatchHeader,
     /// All of it.
     pub bytes: &'a [u8],
@@ -55,7 +57,16 @@ pub struct ScannedBatch<'a> {
 impl BatchScanner {
     /// Scans `[position, end)` of the file; `position` must be the start of a batch.
     pub fn new(file: Arc<dyn StorageFile>, position: u64, end: u64) -> BatchScanner {
-        BatchScanner { file, position, end, window: Vec::new(), window_start: position, gave_up: false }
+        BatchScanner {
+            file,
+            position,
+            end,
+            window: Vec::new(),
+            window_start: position,
+            gave_up: false,
+            set: Vec::new(),
+            has_legacy: false,
+        }
     }
 
     /// Where the next batch starts.
@@ -116,31 +127,34 @@ impl BatchScanner {
     pub fn skip_damage(&mut self, lowest: Offset, limit: Offset) -> Result<bool> {
         let mut position = self.position + 1;
         let mut effort = self.end.saturating_sub(position).saturating_mul(EFFORT_MAX);
-        while position + BATCH_HEADER_LEN as u64 <= self.end {
+        let least = if self.expects_legacy()? { legacy::MESSAGE_BYTES_MIN } else { BATCH_HEADER_LEN };
+        while position + least as u64 <= self.end {
             let len = self.fill(position, BATCH_HEADER_LEN)?;
-            let candidates = len.saturating_sub(BATCH_HEADER_LEN - 1);
+            // What does not reach its header's end is looked at with the next window, unless there is none.
+            let is_last = position + len as u64 >= self.end;
+            let candidates = len.saturating_sub(if is_last { least } else { BATCH_HEADER_LEN } - 1);
             if candidates == 0 {
                 break;
             }
             let window = self.view(position, len);
-            let found = (0..candidates).find(|&at| {
-                let header = window.get(at..).filter(|bytes| bytes.get(MAGIC_AT) == Some(&2)).map(BatchHeader::parse);
-                matches!(header, Some(Ok(header)) if header.base_offset() >= lowest && header.base_offset() < limit)
+            let found = (0..candidates).find_map(|at| {
+                let header = candidate(window.get(at..)?, least)?;
+                let may_be_it = header.last_offset() >= lowest && header.base_offset_or(lowest) < limit;
+                (may_be_it && header.base_offset_or(lowest) >= lowest).then_some((at, header))
             });
-            let Some(at) = found else {
+            let Some((at, header)) = found else {
                 position += candidates as u64;
                 continue;
             };
-            let claimed = window.get(at..).and_then(|bytes| BatchHeader::parse(bytes).ok());
             position += at as u64;
             // What reaches past the end is refused without a look at its bytes.
-            let claimed = claimed.map_or(0, |header| header.size_in_bytes()) as u64;
+            let claimed = header.size_in_bytes() as u64;
             effort = effort.saturating_sub(if claimed <= self.end - position { claimed } else { 0 });
             if effort == 0 {
                 self.gave_up = true;
                 break;
             }
-            if self.batch_size_at(position)?.is_ok() {
+            if self.batch_size_at(position)?.is_ok_and(|(header, _)| header.base_offset_or(lowest) >= lowest) {
                 self.position = position;
                 return Ok(true);
             }
@@ -148,6 +162,14 @@ impl BatchScanner {
         }
         self.position = self.end;
         Ok(false)
+    }
+
+    /// Whether messages of magic 0 or 1 may be here. Nearly any bytes look like the header of one, so that the search for them
+    /// is left out where none were met, and the file does not begin with one either.
+    fn expects_legacy(&mut self) -> Result<bool> {
+        let mut magic = [u8::MAX];
+        let read = self.file.read_full_at(MAGIC_AT as u64, &mut magic).context("read", self.file.path())?;
+        Ok(self.has_legacy || (read > 0 && magic.iter().all(|magic| *magic < 2)))
     }
 
     /// Whether a search for intact batches ended before the end of the file: some may have been missed.
@@ -160,39 +182,34 @@ impl BatchScanner {
     #[allow(clippy::type_complexity, reason = "I/O errors and damage are two answers that callers treat differently")]
     fn batch_size_at(&mut self, position: u64) -> Result<Result<(BatchHeader, usize)>> {
         let available = self.end - position;
-        if available < BATCH_HEADER_LEN as u64 {
+        // Messages of magic 0 and 1 may be shorter than the header of a batch.
+        let len = self.fill(position, BATCH_HEADER_LEN)?.min(BATCH_HEADER_LEN);
+        let bytes = self.view(position, len);
+        if len < BATCH_HEADER_LEN && bytes.get(MAGIC_AT).is_none_or(|magic| *magic > 1) {
             let needed = BATCH_HEADER_LEN as u64;
             return Ok(Err(Error::corrupt(0, Damage::Truncated { needed, available })));
         }
-        self.fill(position, BATCH_HEADER_LEN)?;
-        let header = match BatchHeader::parse(self.view(position, BATCH_HEADER_LEN)) {
+        let header = match BatchHeader::parse(bytes) {
             Ok(header) => header,
-            Err(damage @ Error::Corrupt(_)) => return Ok(Err(damage)),
-            Err(unsupported) => return self.legacy_or_garbage(position, unsupported).map(Err),
+            Err(damage) => return Ok(Err(damage)),
         };
         let size = header.size_in_bytes();
         if size as u64 > available {
             return Ok(Err(Error::corrupt(8, Damage::Truncated { needed: size as u64, available })));
         }
         self.fill(position, size)?;
-        Ok(header.verify_crc(self.view(position, size)).map(|()| (header, size)))
-    }
-
-    /// What looks like a message of magic 0 or 1 is one if its own checksum (CRC-32 of everything behind it) says so, and then
-    /// it is no damage. A torn write can leave any magic.
-    fn legacy_or_garbage(&mut self, position: u64, unsupported: Error) -> Result<Error> {
-        let bytes = self.view(position, BATCH_HEADER_LEN);
-        let stored = i64::from(bytes.get(MAGIC_AT).copied().unwrap_or_default());
-        let field = |at: usize| bytes.get(at..).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or_default();
-        let (size, crc) = (i32::from_be_bytes(field(8)), u32::from_be_bytes(field(12)));
-        let len = usize::try_from(size).ok().and_then(|size| size.checked_add(LEGACY_OVERHEAD)).unwrap_or(usize::MAX);
-        if len as u64 <= self.end - position {
-            self.fill(position, len)?;
-            if self.view(position, len).get(MAGIC_AT..).is_some_and(|checked| crc32fast::hash(checked) == crc) {
-                return Ok(unsupported);
-            }
+        if let Err(damage) = header.verify_crc(self.view(position, size)) {
+            return Ok(Err(damage));
         }
-        Ok(Error::corrupt(MAGIC_AT as u64, Damage::Magic { stored }))
+        self.has_legacy |= header.is_legacy();
+        if header.is_base_offset_known() {
+            return Ok(Ok((header, size)));
+        }
+        // A set that cannot be read is no damage of the log: it is taken by its last offset.
+        let mut set = std::mem::take(&mut self.set);
+        let resolved = legacy::resolve(&header, self.view(position, size), DECOMPRESSED_BYTES_MAX, &mut set);
+        self.set = set;
+        Ok(Ok((resolved.unwrap_or(header), size)))
     }
 
     /// Makes at least `[position, position + len)` available in the window, or as much as the file has; returns how much
@@ -225,6 +242,17 @@ impl BatchScanner {
     fn view(&self, position: u64, len: usize) -> &[u8] {
         let start = position.checked_sub(self.window_start).and_then(|skip| usize::try_from(skip).ok());
         start.and_then(|start| self.window.get(start..)?.get(..len)).unwrap_or_default()
+    }
+}
+
+/// What the bytes would be the header of, where they look like one; `least` bytes of them are there.
+fn candidate(bytes: &[u8], least: usize) -> Option<BatchHeader> {
+    match bytes.get(MAGIC_AT)? {
+        2 if bytes.len() >= BATCH_HEADER_LEN => BatchHeader::parse(bytes).ok(),
+        0 | 1 if least < BATCH_HEADER_LEN => {
+            BatchHeader::parse(bytes).ok().filter(|header| legacy::is_plausible(header, bytes))
+        }
+        _ => None,
     }
 }
 
@@ -265,10 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn an_old_message_is_no_damage_but_torn_bytes_that_look_like_one_are() {
+    fn an_old_message_is_read_but_torn_bytes_that_look_like_one_are_damage() {
         for magic in [0, 1] {
             let mut bytes = message(magic);
-            assert!(matches!(scan(&bytes), Error::InvalidRecord { .. }));
+            let file = MemStorage::new().open("/0.log".as_ref(), OpenMode::Create).unwrap();
+            file.write_all_at(0, &bytes).unwrap();
+            let mut scanner = BatchScanner::new(file, 0, bytes.len() as u64);
+            assert_eq!(scanner.next_batch().unwrap().unwrap().header.magic(), magic);
             bytes[40] ^= 1;
             assert!(matches!(scan(&bytes), Error::Corrupt(_)));
             assert!(matches!(scan(&bytes[..65]), Error::Corrupt(_)));

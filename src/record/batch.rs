@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::compression::Decompressor;
 use super::header::{BATCH_HEADER_LEN, BatchHeader, Compression};
+use super::legacy;
 use super::view::{RecordBatchRef, Records, check_records};
 use crate::error::{Error, Result};
 
@@ -102,7 +103,7 @@ impl<'a> RecordBatch<'a> {
 
 /// Whether the records of the batch are read where they lie.
 pub(crate) fn is_plain(header: &BatchHeader) -> bool {
-    header.codec() == Compression::None
+    header.codec() == Compression::None && !header.is_legacy()
 }
 
 /// Replaces what is in `area` by the records of the batch at the front of `bytes`, laid out as in an uncompressed batch of
@@ -117,6 +118,9 @@ pub(crate) fn unpack_into(
     limit: usize,
     area: &mut Vec<u8>,
 ) -> Result<BatchHeader> {
+    if header.is_legacy() {
+        return legacy::unpack(header, bytes, limit, area);
+    }
     area.clear();
     let packed = header.batch_of(bytes)?.get(BATCH_HEADER_LEN..).unwrap_or_default();
     let unpacked = decompressor.decompress(header.codec(), packed, limit, area);
@@ -130,7 +134,7 @@ pub(crate) fn unpack_into(
 }
 
 /// Counts the positions of damage from the start of the batch.
-fn in_batch(error: Error, area_starts_at: usize) -> Error {
+pub(super) fn in_batch(error: Error, area_starts_at: usize) -> Error {
     match error {
         Error::Corrupt(corrupt) => Error::corrupt(corrupt.position + area_starts_at as u64, corrupt.what),
         other => other,

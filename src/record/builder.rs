@@ -9,7 +9,7 @@ use std::mem;
 
 use super::built::BuiltBatch;
 use super::codec::{Codec, Packer};
-use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp, seal, timestamp};
+use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, MAGIC, ProducerStamp, seal, timestamp};
 use super::varint::{self, ShortRun};
 use crate::error::{Error, Result};
 use crate::types::{Offset, Timestamp, TimestampType};
@@ -290,6 +290,7 @@ impl BatchBuilder {
         let mut buffer = mem::replace(&mut self.buffer, next_buffer);
         let last_offset_delta = i32::try_from(self.count.saturating_sub(1)).unwrap_or(i32::MAX);
         let mut header = BatchHeader {
+            magic: MAGIC,
             base_offset: Offset::ZERO,
             size_in_bytes: buffer.len(),
             leader_epoch: None,
@@ -331,17 +332,17 @@ impl BatchBuilder {
 
 /// A record on its way into the buffer.
 #[derive(Clone, Copy)]
-struct Encoder<'a> {
-    timestamp_delta: i64,
-    offset_delta: i32,
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-    headers: &'a [Header<'a>],
+pub(super) struct Encoder<'a> {
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i32,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: &'a [Header<'a>],
 }
 
 impl Encoder<'_> {
     /// Bytes behind the record's length field.
-    fn body_len(&self) -> u64 {
+    pub(super) fn body_len(&self) -> u64 {
         let deltas = varint::len_i64(self.timestamp_delta) + varint::len_i32(self.offset_delta);
         self.payload_len().saturating_add(1 + deltas as u64)
     }
@@ -358,7 +359,7 @@ impl Encoder<'_> {
     }
 
     /// Appends the record, whose [`body_len`](Self::body_len) the caller has computed.
-    fn encode(&self, body_len: i32, buffer: &mut Vec<u8>) {
+    pub(super) fn encode(&self, body_len: i32, buffer: &mut Vec<u8>) {
         varint::encode_i32(buffer, body_len);
         buffer.push(0);
         varint::encode_i64(buffer, self.timestamp_delta);

@@ -4,8 +4,8 @@
 //! size, sequences) is exact. Base offset, length and leader epoch lie outside the checksum: the leader stamps them
 //! without computing it again. Kafka's counterpart: `DefaultRecordBatch`.
 
-use super::crc32c;
 use super::cursor::Reader;
+use super::{crc32c, legacy};
 use crate::error::{Damage, Error, Result};
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TimestampType};
 
@@ -36,8 +36,8 @@ const BATCH_LENGTH_MIN: i32 = 49;
 /// The smallest value that the length field has in any version: an empty message of magic 0 (Kafka:
 /// `LegacyRecord.RECORD_OVERHEAD_V0`). Smaller ones, such as the zeros behind the end of a file, are no batch at all.
 const MESSAGE_LENGTH_MIN: i32 = 14;
-/// The version of the format that this module reads and writes.
-const MAGIC: i8 = 2;
+/// The version of the format that this module writes; older ones are read by [`legacy`].
+pub(super) const MAGIC: u8 = 2;
 
 pub(super) const CODEC_MASK: u8 = 0x07;
 pub(super) const LOG_APPEND_TIME_BIT: u8 = 0x08;
@@ -80,7 +80,7 @@ impl Compression {
         }
     }
 
-    const fn from_attributes(attributes: u8) -> Option<Compression> {
+    pub(super) const fn from_attributes(attributes: u8) -> Option<Compression> {
         match attributes & CODEC_MASK {
             0 => Some(Compression::None),
             1 => Some(Compression::Gzip),
@@ -132,6 +132,7 @@ pub struct ProducerStamp {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
+    pub(super) magic: u8,
     pub(super) base_offset: Offset,
     pub(super) size_in_bytes: usize,
     pub(super) leader_epoch: Option<LeaderEpoch>,
@@ -157,8 +158,8 @@ impl BatchHeader {
     /// producer id, or a sequence without one (which is then ignored).
     ///
     /// # Errors
-    /// - [`Error::Corrupt`] when fewer than 61 bytes are there, or a field is impossible, alone or beside the others.
-    /// - [`Error::InvalidRecord`] for a message set of magic 0 or 1.
+    /// [`Error::Corrupt`] when fewer bytes are there than the fixed fields have (61, of messages of magic 0 and 1 up to 26),
+    /// or a field is impossible, alone or beside the others.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader> {
         let mut reader = Reader::new(bytes);
         let base_offset = reader.i64()?;
@@ -167,13 +168,10 @@ impl BatchHeader {
             return Err(impossible_length(batch_length));
         }
         let leader_epoch = reader.i32()?;
-        match reader.i8()? {
+        match reader.u8()? {
             MAGIC => {}
-            0 | 1 => {
-                let what = "message sets of magic 0 and 1 cannot be read yet";
-                return Err(Error::InvalidRecord { index: None, what });
-            }
-            other => return Err(damage(field::MAGIC, Damage::Magic { stored: i64::from(other) })),
+            0 | 1 => return legacy::parse_header(bytes),
+            other => return Err(damage(field::MAGIC, Damage::Magic { stored: i64::from(other.cast_signed()) })),
         }
         if batch_length < BATCH_LENGTH_MIN {
             return Err(impossible_length(batch_length));
@@ -192,6 +190,7 @@ impl BatchHeader {
         let record_count = u32::try_from(reader.i32()?)
             .map_err(|_| broken(field::RECORD_COUNT, "the number of records is negative"))?;
         Ok(BatchHeader {
+            magic: MAGIC,
             base_offset: check_offsets(base_offset, last_offset_delta, record_count)?,
             size_in_bytes,
             leader_epoch: optional(leader_epoch, LeaderEpoch::new, field::LEADER_EPOCH)?,
@@ -218,11 +217,43 @@ impl BatchHeader {
     /// [`Error::Corrupt`] when they differ, or when the batch is longer than `batch_bytes`.
     pub fn verify_crc(&self, batch_bytes: &[u8]) -> Result<()> {
         let batch = self.batch_of(batch_bytes)?;
-        let computed = crc_of_batch(batch);
+        let (at, computed) = match self.magic {
+            MAGIC => (field::CRC, crc_of_batch(batch)),
+            _ => (legacy::CRC_AT, legacy::crc_of(batch)),
+        };
         if computed == self.crc {
             return Ok(());
         }
-        Err(damage(field::CRC, Damage::Checksum { stored: self.crc, computed }))
+        Err(damage(at, Damage::Checksum { stored: self.crc, computed }))
+    }
+
+    /// The version of the format: 2, or 0 or 1 for a message, or a compressed set of messages, that Kafka wrote before 0.11.
+    pub const fn magic(&self) -> u8 {
+        self.magic
+    }
+
+    /// Whether this is a message, or a compressed set of messages, of magic 0 or 1. Those have no leader epoch, no producer
+    /// and no headers.
+    pub const fn is_legacy(&self) -> bool {
+        self.magic < MAGIC
+    }
+
+    /// Whether [`base_offset`](Self::base_offset) and [`record_count`](Self::record_count) say something: of a compressed set
+    /// of magic 0 or 1 they are known only when it is decompressed, as a [`RecordBatch`](super::RecordBatch) or a
+    /// [`BatchScanner`](crate::log::BatchScanner) does. Until then they are the last offset and 0.
+    pub const fn is_base_offset_known(&self) -> bool {
+        !self.is_legacy() || self.record_count > 0
+    }
+
+    /// The base offset; where it is not known, `expected`, as far as the last offset allows that.
+    pub(crate) fn base_offset_or(&self, expected: Offset) -> Offset {
+        if self.is_base_offset_known() { self.base_offset } else { self.base_offset.min(expected) }
+    }
+
+    /// Whether both headers were read from the same bytes, though one may know more of what they mean.
+    pub(crate) fn is_of_same_bytes(&self, other: &BatchHeader) -> bool {
+        let identity = |header: &BatchHeader| (header.magic, header.size_in_bytes, header.last_offset(), header.crc);
+        self == other || (self.is_legacy() && identity(self) == identity(other))
     }
 
     /// The offset that the batch's first record had when it was appended; compaction keeps it.
@@ -240,7 +271,8 @@ impl BatchHeader {
         self.leader_epoch
     }
 
-    /// The stored CRC-32C of everything from the attributes to the end of the batch.
+    /// The stored CRC-32C of everything from the attributes to the end of the batch; of a message of magic 0 or 1 the CRC-32
+    /// of everything from the magic on.
     pub const fn crc(&self) -> u32 {
         self.crc
     }
@@ -339,7 +371,7 @@ impl BatchHeader {
         put(&mut bytes, field::BASE_OFFSET, self.base_offset.get().to_be_bytes());
         put(&mut bytes, field::BATCH_LENGTH, length.to_be_bytes());
         put(&mut bytes, field::LEADER_EPOCH, self.leader_epoch.map_or(ABSENT.into(), LeaderEpoch::get).to_be_bytes());
-        put(&mut bytes, field::MAGIC, MAGIC.to_be_bytes());
+        put(&mut bytes, field::MAGIC, [MAGIC]);
         put(&mut bytes, field::CRC, self.crc.to_be_bytes());
         put(&mut bytes, field::ATTRIBUTES, [0, self.attributes()]);
         put(&mut bytes, field::LAST_OFFSET_DELTA, self.last_offset_delta.to_be_bytes());
@@ -556,14 +588,6 @@ mod tests {
     #[test]
     fn zeros_are_damage_and_not_an_old_message_set() {
         assert_eq!(golden::damage(BatchHeader::parse(&[0; 61])), (8, Damage::Length { stored: 0 }));
-    }
-
-    #[test]
-    fn message_sets_of_magic_0_and_1_are_refused_by_name() {
-        for magic in [0, 1] {
-            let (index, what) = golden::invalid(BatchHeader::parse(&with(field::MAGIC, [magic])[..17]));
-            assert_eq!((index, what), (None, "message sets of magic 0 and 1 cannot be read yet"));
-        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! [P] Kafka's record batches, magic 2: reading, checking and building them.
+//! [P] Kafka's record batches: reading and checking them, and building those of magic 2. What Kafka wrote before those
+//! (magic 0 and 1) is read by `legacy`, as if it were magic 2.
 //!
 //! All integers are big-endian two's complement. A batch is one header and its records:
 //!
@@ -60,6 +61,7 @@ mod compression;
 mod control;
 pub(crate) mod cursor;
 mod header;
+pub(crate) mod legacy;
 pub(crate) mod varint;
 mod view;
 
@@ -73,6 +75,7 @@ pub use codec::Codec;
 pub(crate) use codec::Packer;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
 pub use header::{BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp};
+pub(crate) use view::LEGACY;
 pub use view::{HeaderRef, RecordBatchRef, RecordHeaders, RecordRef, Records};
 
 /// CRC-32C (Castagnoli), the checksum of batches and snapshots.

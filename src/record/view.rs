@@ -14,6 +14,9 @@ use crate::types::{Offset, Sequence, Timestamp, TimestampType};
 /// The rule of the format that a record breaks.
 type Rule = &'static str;
 
+/// What is said of a message of magic 0 or 1 where only batches will do.
+pub(crate) const LEGACY: Rule = "message sets of magic 0 and 1 are read by RecordBatch only, and never written";
+
 /// A valid batch in borrowed bytes, whose records are not compressed, or were decompressed by a [`RecordBatch`].
 ///
 /// [`RecordBatch`]: super::RecordBatch
@@ -48,7 +51,9 @@ impl<'a> RecordBatchRef<'a> {
     ///   [`RecordBatch`](super::RecordBatch).
     pub fn from_bytes(bytes: &'a [u8]) -> Result<RecordBatchRef<'a>> {
         let header = BatchHeader::parse(bytes)?;
-        header.verify_crc(bytes)?;
+        if !header.is_legacy() {
+            header.verify_crc(bytes)?;
+        }
         RecordBatchRef::check(header, bytes)
     }
 
@@ -64,6 +69,9 @@ impl<'a> RecordBatchRef<'a> {
     /// Like [`from_checked_bytes`](Self::from_checked_bytes), where the header at the front of `bytes` was parsed already.
     pub(crate) fn check(header: BatchHeader, bytes: &'a [u8]) -> Result<RecordBatchRef<'a>> {
         let batch = RecordBatchRef::trusted(header, header.batch_of(bytes)?);
+        if header.is_legacy() {
+            return Err(Error::InvalidRecord { index: None, what: LEGACY });
+        }
         if header.codec() != Compression::None {
             return Err(Error::InvalidRecord { index: None, what: "the records are compressed" });
         }

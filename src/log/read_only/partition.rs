@@ -237,7 +237,7 @@ impl ReadOnlyLog {
     /// A segment that is gone, or has lost its end, must not be passed over.
     fn check_first_batch(&self, view: &Published, from: Offset, slice: &LogSlice) -> Result<()> {
         let Some(first) = slice.headers().next().transpose()? else { return Ok(()) };
-        let found = first.base_offset();
+        let found = first.base_offset_or(from);
         if found <= from || view.has_gaps {
             return Ok(());
         }

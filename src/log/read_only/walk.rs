@@ -134,7 +134,7 @@ impl Walk {
         let mut bytes = [0; BATCH_HEADER_LEN];
         let read = tail.file.read_full_at(*position, &mut bytes).context("read", tail.file.path())?;
         let found = bytes.get(..read).and_then(|bytes| BatchHeader::parse(bytes).ok());
-        Ok(found.as_ref() == Some(last))
+        Ok(found.is_some_and(|found| found.is_of_same_bytes(last)))
     }
 
     /// Starts from the newest producer snapshot that the log reaches.
@@ -293,7 +293,7 @@ impl Tail {
                 Ok(None) => return Ok(false),
                 Ok(Some(batch)) if batch.header.last_offset() >= target.end => return Ok(true),
                 Ok(Some(batch)) => {
-                    let found = batch.header.base_offset();
+                    let found = batch.header.base_offset_or(self.next_offset);
                     let reach = batch.header.last_offset().since(self.segment.base_offset());
                     if found < self.next_offset || reach > u64::from(i32::MAX.unsigned_abs()) {
                         // It has no business here; a reader who comes by says so.

@@ -137,7 +137,7 @@ pub(crate) fn scan(
 impl Scanned {
     /// Whether an intact batch is where it belongs.
     fn check(&self, header: &BatchHeader, is_indexed: bool, known: &Known, limits: Expected<'_>) -> Result<()> {
-        let (expected, found) = (self.bounds.next_offset, header.base_offset());
+        let (expected, found) = (self.bounds.next_offset, header.base_offset_or(self.bounds.next_offset));
         // Behind damage the log goes on somewhere, but not behind what was durable, for all of the damage is below that.
         let is_behind_damage = self.follows_damage && found <= known.durable();
         let may_jump = is_indexed || self.has_gaps || known.is_foreign || is_behind_damage;
@@ -146,6 +146,10 @@ impl Scanned {
             || limits.next_base.is_some_and(|next_base| header.next_offset() > next_base);
         if found < expected || (found > expected && !may_jump) || is_too_far {
             return Err(Error::corrupt(0, Damage::Offset { expected, found: found.get() }));
+        }
+        // What was written before there were epochs tells of none.
+        if header.is_legacy() {
+            return Ok(());
         }
         let recorded = limits.epochs.filter(|_| found < known.durable()).and_then(|epochs| epochs.epoch_for(found));
         if recorded.is_some() && recorded != header.leader_epoch() {
@@ -163,13 +167,16 @@ impl Scanned {
         if is_indexed {
             self.indexer.on_indexed_batch(header);
         } else {
-            self.has_gaps |= header.base_offset() > self.bounds.next_offset && !self.follows_damage;
+            let expected = self.bounds.next_offset;
+            self.has_gaps |= header.base_offset_or(expected) > expected && !self.follows_damage;
             self.indexer.on_batch(header, position)?;
         }
         if let Some(epoch) = header.leader_epoch().filter(|epoch| Some(*epoch) != self.last_epoch) {
             self.epochs.push(EpochEntry { epoch, start_offset: header.base_offset() });
         }
-        self.last_epoch = header.leader_epoch();
+        if !header.is_legacy() {
+            self.last_epoch = header.leader_epoch();
+        }
         self.follows_damage = false;
         self.last_batch_crc = header.crc();
         self.bounds = SegmentBounds {
@@ -364,14 +371,14 @@ fn is_as_indexed(file: &Arc<dyn StorageFile>, file_len: u64, resume: ResumePoint
     let mut scanner = BatchScanner::new(Arc::clone(file), resume.position, file_len);
     let Ok(Some(batch)) = scanner.next_batch() else { return false };
     let recorded = epochs.and_then(|epochs| epochs.epoch_for(batch.header.base_offset()));
-    batch.header.last_offset() == indexed && (recorded.is_none() || recorded == batch.header.leader_epoch())
+    let is_of_epoch = recorded.is_none() || batch.header.is_legacy() || recorded == batch.header.leader_epoch();
+    batch.header.last_offset() == indexed && is_of_epoch
 }
 
 fn first_timestamp(file: &Arc<dyn StorageFile>, file_len: u64) -> Result<Option<Option<Timestamp>>> {
-    if file_len < BATCH_HEADER_LEN as u64 {
-        return Ok(None);
-    }
     let mut bytes = [0; BATCH_HEADER_LEN];
-    file.read_exact_at(0, &mut bytes).context("read", file.path())?;
-    Ok(BatchHeader::parse(&bytes).ok().map(|header| header.max_timestamp()))
+    let len = usize::try_from(file_len).unwrap_or(usize::MAX).min(BATCH_HEADER_LEN);
+    let window = bytes.get_mut(..len).unwrap_or_default();
+    file.read_exact_at(0, window).context("read", file.path())?;
+    Ok(BatchHeader::parse(window).ok().map(|header| header.max_timestamp()))
 }
