@@ -150,8 +150,8 @@ impl Buffered {
             if !is_plain(&header) && !pinned.has_room_beside(self.held.counted()) {
                 return Ok(Some(HandedOut::OverLimit));
             }
-            let mut open = self.open(header, rest, start, pinned).map_err(|error| unreadable(error, tp, &header))?;
-            if header.base_offset() < *position {
+            let mut open = self.open(header, rest, start, pinned).map_err(|error| unreadable(error, tp, &header, *position))?;
+            if open.header.base_offset() < *position {
                 open.skip_to(*position);
             }
             self.next_batch = end;
@@ -255,8 +255,8 @@ impl OpenBatch {
 }
 
 /// Says which batch it is that cannot be read.
-fn unreadable(error: Error, tp: &TopicPartition, header: &BatchHeader) -> Error {
-    let (first, next) = (header.base_offset(), header.next_offset());
+fn unreadable(error: Error, tp: &TopicPartition, header: &BatchHeader, position: Offset) -> Error {
+    let (first, next) = (header.base_offset_or(position), header.next_offset());
     match error {
         corrupt @ Error::Corrupt(_) => corrupt.in_partition(tp).with_offsets(first, next),
         cause => Error::UnreadableBatch { tp: tp.clone(), first, next, cause: Arc::new(cause) },

@@ -18,7 +18,7 @@
 
 use super::batch::in_batch;
 use super::builder::Encoder;
-use super::compression::decompress;
+use super::compression::{Decompressor, HeaderChecksum};
 use super::cursor::Reader;
 use super::header::{ABSENT, BatchHeader, Compression, LOG_APPEND_TIME_BIT};
 use crate::error::{Damage, Error, Result};
@@ -136,7 +136,10 @@ fn open_set(header: &BatchHeader, bytes: &[u8], limit: usize, set: &mut Vec<u8>)
     let outer = outer_message(header, bytes)?;
     let at = value_position(header, &outer);
     let value = outer.value.ok_or_else(|| broken(at, "a compressed message set has no value"))?;
-    decompress(header.codec, value, limit, set).map_err(|error| in_batch(error, at))?;
+    let header_checksum = if header.magic == 0 { HeaderChecksum::Ignored } else { HeaderChecksum::Verified };
+    let mut decompressor = Decompressor::default();
+    decompressor.header_checksum = header_checksum;
+    decompressor.decompress(header.codec, value, limit, set).map_err(|error| in_batch(error, at))?;
     let found = Summary::of(header, set).map_err(|rule| broken(at, rule))?;
     found.applied_to(header).map_err(|rule| broken(at, rule))
 }
