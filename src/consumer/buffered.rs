@@ -150,7 +150,8 @@ impl Buffered {
             if !is_plain(&header) && !pinned.has_room_beside(self.held.counted()) {
                 return Ok(Some(HandedOut::OverLimit));
             }
-            let mut open = self.open(header, rest, start, pinned).map_err(|error| unreadable(error, tp, &header, *position))?;
+            let mut open =
+                self.open(header, rest, start, pinned).map_err(|error| unreadable(error, tp, &header, *position))?;
             if open.header.base_offset() < *position {
                 open.skip_to(*position);
             }

@@ -125,9 +125,25 @@ impl BatchScanner {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read.
     pub fn skip_damage(&mut self, lowest: Offset, limit: Offset) -> Result<bool> {
+        let expects_legacy = self.expects_legacy()?;
+        let mut found = self.search(lowest, limit, expects_legacy)?;
+        if !found && !expects_legacy && !self.gave_up {
+            // The damage may hide what the file begins with. Bytes that only look like messages are no reason to doubt.
+            found = self.search(lowest, limit, true)?;
+            self.gave_up = false;
+        }
+        if !found {
+            self.position = self.end;
+        }
+        Ok(found)
+    }
+
+    /// Searches from behind here to the end, for messages of magic 0 and 1 as well or for batches only. The position moves only
+    /// when one is found; [`skip_damage`](Self::skip_damage) says the rest.
+    fn search(&mut self, lowest: Offset, limit: Offset, with_legacy: bool) -> Result<bool> {
         let mut position = self.position + 1;
         let mut effort = self.end.saturating_sub(position).saturating_mul(EFFORT_MAX);
-        let least = if self.expects_legacy()? { legacy::MESSAGE_BYTES_MIN } else { BATCH_HEADER_LEN };
+        let least = if with_legacy { legacy::MESSAGE_BYTES_MIN } else { BATCH_HEADER_LEN };
         while position + least as u64 <= self.end {
             let len = self.fill(position, BATCH_HEADER_LEN)?;
             // What does not reach its header's end is looked at with the next window, unless there is none.
@@ -160,11 +176,10 @@ impl BatchScanner {
             }
             position += 1;
         }
-        self.position = self.end;
         Ok(false)
     }
 
-    /// Whether messages of magic 0 or 1 may be here. Nearly any bytes look like the header of one, so that the search for them
+    /// Whether messages of magic 0 or 1 are likely here. Nearly any bytes look like the header of one, so that the search for them
     /// is left out where none were met, and the file does not begin with one either.
     fn expects_legacy(&mut self) -> Result<bool> {
         let mut magic = [u8::MAX];

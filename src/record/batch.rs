@@ -95,6 +95,18 @@ impl<'a> RecordBatch<'a> {
         RecordBatchRef::unpacked(self.header, self.bytes, &self.area)
     }
 
+    /// The CRC-32 of each message of a set of magic 0 or 1, in order: none for a batch of magic 2, whose records have no
+    /// checksums of their own. A compressed set is decompressed again for it.
+    ///
+    /// # Errors
+    /// Those of [`from_checked_bytes`](Self::from_checked_bytes).
+    pub fn message_checksums(&self) -> Result<Vec<u32>> {
+        match self.header.is_legacy() {
+            true => legacy::checksums(&self.header, self.bytes, DECOMPRESSED_BYTES_MAX),
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// The records, in offset order.
     pub fn records(&self) -> Records<'_> {
         self.view().records()

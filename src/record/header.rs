@@ -246,7 +246,7 @@ impl BatchHeader {
     }
 
     /// The base offset; where it is not known, `expected`, as far as the last offset allows that.
-    pub(crate) fn base_offset_or(&self, expected: Offset) -> Offset {
+    pub fn base_offset_or(&self, expected: Offset) -> Offset {
         if self.is_base_offset_known() { self.base_offset } else { self.base_offset.min(expected) }
     }
 

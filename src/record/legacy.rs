@@ -121,6 +121,22 @@ pub(super) fn unpack(header: &BatchHeader, bytes: &[u8], limit: usize, area: &mu
     Ok(unpacked)
 }
 
+/// The checksums of the messages that are unpacked from the batch at the front of `bytes`, in order.
+pub(super) fn checksums(header: &BatchHeader, bytes: &[u8], limit: usize) -> Result<Vec<u32>> {
+    if header.codec == Compression::None {
+        return Ok(vec![header.crc]);
+    }
+    let mut set = Vec::new();
+    open_set(header, bytes, limit, &mut set)?;
+    let (mut checksums, mut rest) = (Vec::new(), set.as_slice());
+    while !rest.is_empty() {
+        let (message, behind) = split_message(rest).map_err(|rule| broken(fixed_len(header.magic), rule))?;
+        checksums.push(message.crc);
+        rest = behind;
+    }
+    Ok(checksums)
+}
+
 /// The header of the compressed set at the front of `bytes` with what only its messages tell: base offset and number of
 /// records. `set` is room to decompress them.
 ///
@@ -289,3 +305,6 @@ fn value_position(header: &BatchHeader, message: &Message<'_>) -> usize {
 fn broken(position: usize, rule: Rule) -> Error {
     Error::corrupt(position as u64, Damage::Structure(rule))
 }
+
+#[cfg(test)]
+mod tests;

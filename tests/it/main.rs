@@ -27,6 +27,7 @@ mod epochs;
 mod errors;
 mod faults;
 mod kafka;
+mod legacy;
 mod producer;
 mod read;
 mod read_only;

@@ -345,15 +345,41 @@ fn a_batch_in_the_wrong_place_is_damage_although_its_checksum_is_right() {
     }
 }
 
+/// A log of message sets of magic 0 and 1.
+fn old_fixtures() -> std::path::PathBuf {
+    fixtures().parent().unwrap().join("legacy")
+}
+
 #[test]
-fn message_sets_of_old_versions_are_told_apart_from_damage() {
+fn old_message_sets_are_printed_as_kafka_prints_them() {
+    let run = dump_in(&old_fixtures(), &["--deep", "orders-0/00000000000000000000.log"]);
+    let expected = fs::read_to_string(old_fixtures().join("dump.txt")).unwrap();
+    for (line, expected) in run.stdout.lines().zip(expected.lines()) {
+        assert_eq!(line, expected);
+    }
+    assert_eq!((run.stdout, run.stderr.as_str(), run.code), (expected, "", 0));
+}
+
+#[test]
+fn old_message_sets_are_json_like_other_batches() {
+    let run = dump_in(&old_fixtures(), &["--deep", "--json", "orders-0/00000000000000000000.log"]);
+    let batches: Vec<serde_json::Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let set = batches.iter().find(|batch| batch["lastOffset"] == 29).unwrap();
+    assert_eq!((&set["baseOffset"], &set["count"], &set["magic"]), (&25.into(), &5.into(), &1.into()));
+    assert_eq!((&set["timestampType"], &set["compression"]), (&"CreateTime".into(), &"gzip".into()));
+    assert_eq!(set["records"][1]["value"], "no key");
+    assert_eq!(batches[0]["timestampType"], "NoTimestampType");
+}
+
+#[test]
+fn what_looks_like_an_old_message_with_a_wrong_checksum_is_damage() {
     for magic in [0, 1] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("00000000000000000000.log");
-        // Offset 0, 30 bytes: checksum, magic and the rest of a short message.
-        let message = [&[0; 8][..], &30_i32.to_be_bytes(), &[1, 2, 3, 4], &[magic], &[9; 25]].concat();
+        // Offset 0, 30 bytes: checksum, magic, no codec and the rest of a short message.
+        let message = [&[0; 8][..], &30_i32.to_be_bytes(), &[1, 2, 3, 4], &[magic, 0], &[9; 24]].concat();
         fs::write(&log, message).unwrap();
-        assert_damage(&dump(&["--json", log.to_str().unwrap()]), 0, "magic 0 and 1 cannot be read yet");
+        assert_damage(&dump(&["--json", log.to_str().unwrap()]), 1, "checksum");
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use logstead::record::{BatchHeader, ControlRecord, RecordBatch, RecordRef, Records, TransactionOutcome};
-use logstead::types::{LeaderEpoch, Sequence, Timestamp, TimestampType};
+use logstead::types::{LeaderEpoch, Sequence, Timestamp};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::output::Session;
@@ -45,9 +45,13 @@ impl Batch<'_> {
         match &self.content {
             Content::Unasked => Ok(()),
             Content::Records(batch) => {
-                let (is_control, timestamp_type) = (self.header.is_control(), self.header.timestamp_type());
+                let is_control = self.header.is_control();
+                let timestamp_type = timestamp_type_of(&self.header);
+                // The set was read a moment ago.
+                let mut checksums = batch.message_checksums().unwrap_or_default().into_iter();
                 batch.records().try_for_each(|record| {
-                    session.text(format_args!("{}", RecordText { record, is_control, timestamp_type }))
+                    let checksum = checksums.next();
+                    session.text(format_args!("{}", RecordText { record, is_control, timestamp_type, checksum }))
                 })
             }
             Content::Unreadable(why) => session.text(format_args!("| records not shown: {why}")),
@@ -57,9 +61,9 @@ impl Batch<'_> {
     fn row(&self) -> Row<'static> {
         let header = &self.header;
         Row(vec![
-            ("baseOffset", header.base_offset().get().into()),
+            ("baseOffset", if_known(header, header.base_offset().get())),
             ("lastOffset", header.last_offset().get().into()),
-            ("count", header.record_count().into()),
+            ("count", if_known(header, header.record_count())),
             ("baseSequence", header.base_sequence().map_or(-1, Sequence::get).into()),
             ("lastSequence", header.last_sequence().map_or(-1, Sequence::get).into()),
             ("producerId", header.producer().map_or(-1, |producer| producer.id.get()).into()),
@@ -69,11 +73,10 @@ impl Batch<'_> {
             ("isControl", header.is_control().into()),
             ("deleteHorizonMs", header.delete_horizon().map_or(Cell::Null, |horizon| horizon.as_millis().into())),
             ("position", self.position.into()),
-            ("timestampType", header.timestamp_type().as_str().into()),
+            ("timestampType", timestamp_type_of(header).into()),
             ("maxTimestamp", millis(header.max_timestamp()).into()),
             ("size", (header.size_in_bytes() as u64).into()),
-            // The only version that `BatchHeader` reads.
-            ("magic", 2_i32.into()),
+            ("magic", u32::from(header.magic()).into()),
             ("compression", header.codec().name().into()),
             ("crc", header.crc().into()),
             ("isValid", self.is_valid.into()),
@@ -167,9 +170,33 @@ fn control_name(control: ControlRecord) -> &'static str {
     }
 }
 
+/// What only the messages of a compressed set of magic 0 or 1 tell.
+fn if_known<'a>(header: &BatchHeader, value: impl Into<Cell<'a>>) -> Cell<'a> {
+    if header.is_base_offset_known() { value.into() } else { Cell::Null }
+}
+
+/// The name that Kafka has for it; messages of magic 0 have no timestamps at all.
+fn timestamp_type_of(header: &BatchHeader) -> &'static str {
+    if header.magic() == 0 { "NoTimestampType" } else { header.timestamp_type().as_str() }
+}
+
 fn millis(timestamp: Option<Timestamp>) -> i64 {
     timestamp.map_or(-1, Timestamp::as_millis)
 }
+
+/// Fields that Kafka does not print of a message set of magic 0 or 1.
+const UNKNOWN_TO_LEGACY: [&str; 10] = [
+    "baseOffset",
+    "count",
+    "baseSequence",
+    "lastSequence",
+    "producerId",
+    "producerEpoch",
+    "partitionLeaderEpoch",
+    "isTransactional",
+    "isControl",
+    "deleteHorizonMs",
+];
 
 /// Kafka's text of a batch: as the JSON, but for three fields that it spells differently.
 struct BatchText<'a>(&'a Batch<'a>);
@@ -177,14 +204,17 @@ struct BatchText<'a>(&'a Batch<'a>);
 impl fmt::Display for BatchText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = &self.0.header;
-        for (index, (name, cell)) in self.0.row().0.iter().enumerate() {
+        let row = self.0.row().0;
+        let shown = row.iter().filter(|(name, _)| !header.is_legacy() || !UNKNOWN_TO_LEGACY.contains(name));
+        for (index, (name, cell)) in shown.enumerate() {
             let separator = if index == 0 { "" } else { " " };
             match (*name, cell) {
+                ("lastOffset", offset) if header.is_legacy() => write!(f, "{separator}offset: {offset}")?,
                 ("deleteHorizonMs", Cell::Null) => write!(f, "{separator}{name}: {}", OptionalLong(None))?,
                 ("deleteHorizonMs", Cell::Number(at)) => write!(f, "{separator}{name}: {}", OptionalLong(Some(*at)))?,
                 // The type of the timestamp is the name of its field.
                 ("timestampType", _) => {
-                    write!(f, "{separator}{}: {}", header.timestamp_type(), millis(header.max_timestamp()))?
+                    write!(f, "{separator}{}: {}", timestamp_type_of(header), millis(header.max_timestamp()))?
                 }
                 ("maxTimestamp", _) => {}
                 ("compression", codec) => write!(f, "{separator}compresscodec: {codec}")?,
@@ -212,26 +242,27 @@ impl fmt::Display for OptionalLong {
 struct RecordText<'a> {
     record: RecordRef<'a>,
     is_control: bool,
-    timestamp_type: TimestampType,
+    timestamp_type: &'static str,
+    /// Its own, in a message set of magic 0 or 1.
+    checksum: Option<u32>,
 }
 
 impl fmt::Display for RecordText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RecordText { record, is_control, timestamp_type } = self;
+        let RecordText { record, is_control, timestamp_type, checksum } = self;
         write!(
             f,
-            "| offset: {} {timestamp_type}: {} keySize: {} valueSize: {} sequence: {} headerKeys: [",
+            "| offset: {} {timestamp_type}: {} keySize: {} valueSize: {}",
             record.offset(),
             millis(record.timestamp()),
             SizeOf(record.key()),
             SizeOf(record.value()),
-            record.sequence().map_or(-1, Sequence::get),
         )?;
-        for (index, header) in record.headers().enumerate() {
-            let separator = if index == 0 { "" } else { "," };
-            write!(f, "{separator}{}", Lossy(header.key_bytes()))?;
+        match checksum {
+            // The brace is Kafka's.
+            Some(checksum) => write!(f, " isValid: true crc: {checksum}}}")?,
+            None => write_sequence_and_headers(f, record)?,
         }
-        f.write_str("]")?;
         if *is_control {
             return write_control(f, record);
         }
@@ -243,6 +274,15 @@ impl fmt::Display for RecordText<'_> {
         }
         Ok(())
     }
+}
+
+fn write_sequence_and_headers(f: &mut fmt::Formatter<'_>, record: &RecordRef<'_>) -> fmt::Result {
+    write!(f, " sequence: {} headerKeys: [", record.sequence().map_or(-1, Sequence::get))?;
+    for (index, header) in record.headers().enumerate() {
+        let separator = if index == 0 { "" } else { "," };
+        write!(f, "{separator}{}", Lossy(header.key_bytes()))?;
+    }
+    f.write_str("]")
 }
 
 fn write_control(f: &mut fmt::Formatter<'_>, record: &RecordRef<'_>) -> fmt::Result {

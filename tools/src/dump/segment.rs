@@ -97,7 +97,7 @@ impl Place {
     }
 
     fn check(&self, position: u64, header: &BatchHeader) -> Result<(), Trouble> {
-        let is_in_place = header.base_offset() >= self.expected
+        let is_in_place = header.base_offset_or(self.expected) >= self.expected
             && header.last_offset().since(self.base_offset) <= SPAN_MAX
             && header.next_offset() <= self.limit;
         if is_in_place {
@@ -200,10 +200,6 @@ fn check_controls(batch: &RecordBatch<'_>, position: u64) -> Option<Trouble> {
 }
 
 /// The header of the batch that the scanner stumbled over, if the only thing wrong is its checksum.
-///
-/// # Errors
-/// What there is to say instead of `error`: a message set of magic 0 or 1, which may be shorter than any batch of magic 2,
-/// is not damage.
 fn header_of_damaged(
     file: &Arc<dyn StorageFile>,
     position: u64,
@@ -214,8 +210,7 @@ fn header_of_damaged(
     let available = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(BATCH_HEADER_LEN);
     let window = bytes.get_mut(..available).unwrap_or_default();
     file.read_full_at(position, window).map_err(|source| Trouble::Unreadable { operation: "read", source })?;
-    match (BatchHeader::parse(&bytes), error) {
-        (Err(error @ Error::InvalidRecord { .. }), _) => Err(Trouble::Unshown { position, error }),
+    match (BatchHeader::parse(window), error) {
         (Ok(header), Error::Corrupt(corrupt)) if matches!(corrupt.what, Damage::Checksum { .. }) => Ok(Some(header)),
         _ => Ok(None),
     }

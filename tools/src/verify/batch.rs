@@ -47,7 +47,7 @@ impl<'a> BatchReader<'a> {
         let spot = || Spot::at(path, batch.position).offsets(header.base_offset(), header.next_offset());
         let attributes = batch.bytes.get(ATTRIBUTES_AT..).and_then(|bytes| bytes.first_chunk()).copied();
         let unknown = u16::from_be_bytes(attributes.unwrap_or_default()) & !KNOWN_ATTRIBUTES;
-        if unknown != 0 {
+        if unknown != 0 && !header.is_legacy() {
             findings.note("attributes", spot(), format!("attribute bits {unknown:#06x} have no meaning here"));
         }
         if header.is_transactional() && header.producer().is_none() {
@@ -88,6 +88,9 @@ impl<'a> BatchReader<'a> {
     /// Compaction removes records and leaves the batch its offsets.
     fn note_gaps(&self, findings: &mut Findings, batch: &ScannedBatch<'_>) -> bool {
         let header = &batch.header;
+        if !header.is_base_offset_known() {
+            return false;
+        }
         let span = header.next_offset().since(header.base_offset());
         let missing = span.saturating_sub(u64::from(header.record_count()));
         if missing == 0 {

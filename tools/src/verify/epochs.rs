@@ -66,6 +66,10 @@ impl Epochs {
 
     /// A batch at `position` of the log at `path`.
     pub(crate) fn on_batch(&mut self, findings: &mut Findings, path: &Path, position: u64, header: &BatchHeader) {
+        // Message sets of magic 0 and 1 were written before there were epochs.
+        if header.is_legacy() {
+            return;
+        }
         let (first, end) = (header.base_offset(), header.next_offset());
         let found = header.leader_epoch();
         let not_above = self.history.entries().partition_point(|entry| entry.start_offset <= first);

@@ -121,7 +121,8 @@ impl LogWalk {
         (position, header): (u64, &BatchHeader),
         bounds: Bounds,
     ) -> Vec<Placed> {
-        let (first, end) = (header.base_offset(), header.next_offset());
+        let by_order = self.expected.unwrap_or(bounds.base);
+        let (first, end) = (header.base_offset_or(by_order), header.next_offset());
         let expected = self.expected_before(first).unwrap_or(bounds.base);
         let placed = Placed { position, last_offset: header.last_offset(), max_timestamp: header.max_timestamp() };
         let positions = (position, position.saturating_add(header.size_in_bytes() as u64));

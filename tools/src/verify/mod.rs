@@ -11,7 +11,6 @@ mod files;
 mod folder;
 mod index;
 mod leftover;
-mod legacy;
 mod log;
 mod metadata;
 mod partition;

@@ -8,20 +8,15 @@ use std::sync::Arc;
 
 use logstead::Error;
 use logstead::log::{BatchScanner, ScannedBatch};
-use logstead::record::BATCH_HEADER_LEN;
 use logstead::storage::StorageFile;
 use logstead::types::Offset;
 
 use super::batch::BatchReader;
 use super::files;
-use super::index::{Indexes, Placed, SegmentExtent};
-use super::legacy::{self, Message};
+use super::index::{Indexes, SegmentExtent};
 use super::log::{Bounds, LogWalk};
 use super::producers::Aborts;
 use super::report::{Findings, Spot};
-
-/// Where the magic byte stands.
-const MAGIC_AT: u64 = 16;
 
 /// What is checked beside the log of a segment.
 pub(crate) struct Beside {
@@ -45,7 +40,6 @@ pub(crate) struct SegmentWalk<'a> {
     intact_len: u64,
     /// Whether an unfinished tail follows.
     has_tail: bool,
-    has_told_legacy: bool,
 }
 
 /// A call failed: the rest of the file cannot be judged.
@@ -67,7 +61,6 @@ pub(crate) fn check(findings: &mut Findings, log: &mut LogWalk, path: &Path, bou
         pending: None,
         intact_len: 0,
         has_tail: false,
-        has_told_legacy: false,
     };
     if let Err(error) = walk.run() {
         files::complain(walk.findings, path, "read", &error);
@@ -91,12 +84,7 @@ impl SegmentWalk<'_> {
                 Ok(Some(batch)) => self.on_batch(&batch),
                 Err(Error::Io { source, .. }) => return Err(std::io::Error::new(source.kind(), source.to_string())),
                 Err(error) => {
-                    let position = scanner.position();
-                    if let Some(message) = legacy::message_at(&self.file, position, self.len)?
-                        && (message.is_intact || self.is_batch_start(message.end)?)
-                    {
-                        scanner = self.legacy(position, message)?;
-                    } else if !self.on_damage(&mut scanner, &error)? {
+                    if !self.on_damage(&mut scanner, &error)? {
                         return Ok(());
                     }
                 }
@@ -115,7 +103,7 @@ impl SegmentWalk<'_> {
     fn on_batch(&mut self, batch: &ScannedBatch<'_>) {
         let header = &batch.header;
         let end = batch.position.saturating_add(header.size_in_bytes() as u64);
-        self.end_damage(batch.position, header.base_offset());
+        self.end_damage(batch.position, header.base_offset_or(self.expected()));
         let content = self.reader.read(self.findings, batch);
         if content.has_gaps {
             self.log.producers.is_complete = false;
@@ -175,14 +163,6 @@ impl SegmentWalk<'_> {
     fn on_damage(&mut self, scanner: &mut BatchScanner, error: &Error) -> Step<bool> {
         let position = scanner.position();
         let from = self.expected();
-        // The search for what is intact looks for batches only: a message is found by the length of what is before it.
-        if let Some(end) = legacy::end_by_length(&self.file, position)?
-            && legacy::message_at(&self.file, end, self.len)?.is_some_and(|message| message.is_intact)
-        {
-            self.pending.get_or_insert((position, from, text_of(error)));
-            *scanner = self.scanner(end);
-            return Ok(true);
-        }
         let is_zero = scanner.rest_is_zero().map_err(library)?;
         let limit = self.bounds.next_base.unwrap_or(Offset::MAX);
         if !is_zero && scanner.skip_damage(from, limit).map_err(library)? {
@@ -220,73 +200,6 @@ impl SegmentWalk<'_> {
         self.findings.damage("batch", Spot::at(self.path, position).offsets(from, to), what);
         self.log.bad((position, self.len), (from, to));
         self.log.resume_at(to);
-    }
-
-    /// Whether an intact batch or message starts here, or the file ends.
-    fn is_batch_start(&self, position: u64) -> Step<bool> {
-        if position >= self.len {
-            return Ok(false);
-        }
-        if legacy::message_at(&self.file, position, self.len)?.is_some_and(|message| message.is_intact) {
-            return Ok(true);
-        }
-        let mut bytes = [0; BATCH_HEADER_LEN];
-        let read = self.file.read_full_at(position, &mut bytes)?;
-        let magic = usize::try_from(MAGIC_AT).ok().and_then(|at| bytes.get(..read)?.get(at)).copied();
-        Ok(magic == Some(2) && matches!(self.scanner(position).next_batch(), Ok(Some(_))))
-    }
-
-    /// Walks messages of magic 0 and 1 as long as there are some; returns a scanner for what follows.
-    fn legacy(&mut self, mut position: u64, mut message: Message) -> Step<BatchScanner> {
-        if !self.has_told_legacy {
-            self.has_told_legacy = true;
-            let what =
-                format!("message sets of magic {} cannot be read yet: only their checksums are checked", message.magic);
-            self.findings.note("legacy", Spot::at(self.path, position), what);
-        }
-        self.log.producers.is_complete = false;
-        loop {
-            self.on_message(position, message);
-            position = message.end;
-            match legacy::message_at(&self.file, position, self.len)? {
-                Some(next) if next.is_intact => message = next,
-                Some(_) | None => return Ok(self.scanner(position)),
-            }
-        }
-    }
-
-    fn on_message(&mut self, position: u64, message: Message) {
-        let Message { offset, end, is_compressed, is_intact, .. } = message;
-        self.findings.tally.batches += 1;
-        let from = self.expected();
-        let spot = Spot::at(self.path, position).offsets(from, offset.next().max(from));
-        if !is_intact {
-            self.findings.damage("batch", spot, "the checksum of an old message is wrong");
-            self.log.bad((position, end), (from, offset.next().max(from)));
-        } else {
-            self.end_damage(position, offset);
-            // A compressed set names its last offset only.
-            if offset < from || self.bounds.next_base.is_some_and(|next_base| offset >= next_base) {
-                self.findings.damage("offset", spot, format!("offset {offset} where {from} was expected"));
-                self.log.bad((position, end), (from, from.next()));
-                self.log.resume_at(from.next());
-                return;
-            }
-            if offset > from && !is_compressed {
-                self.findings.note(
-                    "gap",
-                    Spot::at(self.path, position).offsets(from, offset),
-                    "no message holds these offsets",
-                );
-            }
-            self.beside.indexes.on_batch(Placed {
-                position,
-                last_offset: offset,
-                max_timestamp: message.max_timestamp,
-            });
-        }
-        self.log.resume_at(offset.next().max(from));
-        self.intact_len = end;
     }
 
     /// Judges what depends on the whole segment.

@@ -245,14 +245,13 @@ fn message(offset: i64) -> Vec<u8> {
 }
 
 #[test]
-fn old_message_sets_are_a_note_and_their_checksums_are_checked() {
+fn old_message_sets_are_checked_like_other_batches() {
     let folder = tempfile::tempdir().unwrap();
     let log: Vec<u8> = (0..5).flat_map(message).collect();
     let path = folder.path().join(LOG_0);
     fs::write(&path, &log).unwrap();
     let run = verify(folder.path());
     assert_eq!((run.code, run.summary("batches")), (0, 5), "{}", run.stdout);
-    assert!(run.found("note", folder.path()).contains(&("legacy".into(), LOG_0.into())));
     let size = log.len() / 5;
     for at in (0..4 * size).filter(|at| at % size >= 16) {
         edit(&path, |bytes| {
