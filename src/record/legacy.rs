@@ -194,7 +194,7 @@ impl Summary {
     }
 
     fn applied_to(&self, header: &BatchHeader) -> Result<(BatchHeader, i64), Rule> {
-        let wrapper = header.base_offset.get();
+        let wrapper = header.last_offset().get();
         let too_low = "the offset of a compressed message set is below that of its last message";
         let shift = match header.magic {
             0 => 0,
