@@ -126,25 +126,24 @@ impl BatchScanner {
     /// [`Error::Io`] when the file cannot be read.
     pub fn skip_damage(&mut self, lowest: Offset, limit: Offset) -> Result<bool> {
         let expects_legacy = self.expects_legacy()?;
-        let mut found = self.search(lowest, limit, expects_legacy)?;
-        if !found && !expects_legacy && !self.gave_up {
+        let mut found = self.search((lowest, limit), self.end, expects_legacy)?;
+        if !expects_legacy {
             // The damage may hide what the file begins with. Bytes that only look like messages are no reason to doubt.
-            found = self.search(lowest, limit, true)?;
-            self.gave_up = false;
+            let gave_up = self.gave_up;
+            found = self.search((lowest, limit), found.unwrap_or(self.end), true)?.or(found);
+            self.gave_up = gave_up;
         }
-        if !found {
-            self.position = self.end;
-        }
-        Ok(found)
+        self.position = found.unwrap_or(self.end);
+        Ok(found.is_some())
     }
 
-    /// Searches from behind here to the end, for messages of magic 0 and 1 as well or for batches only. The position moves only
-    /// when one is found; [`skip_damage`](Self::skip_damage) says the rest.
-    fn search(&mut self, lowest: Offset, limit: Offset, with_legacy: bool) -> Result<bool> {
+    /// The first intact batch between here and `until`, or message of magic 0 or 1 if those are looked for as well, whose
+    /// offset lies in the range.
+    fn search(&mut self, (lowest, limit): (Offset, Offset), until: u64, with_legacy: bool) -> Result<Option<u64>> {
         let mut position = self.position + 1;
         let mut effort = self.end.saturating_sub(position).saturating_mul(EFFORT_MAX);
         let least = if with_legacy { legacy::MESSAGE_BYTES_MIN } else { BATCH_HEADER_LEN };
-        while position + least as u64 <= self.end {
+        while position < until && position + least as u64 <= self.end {
             let len = self.fill(position, BATCH_HEADER_LEN)?;
             // What does not reach its header's end is looked at with the next window, unless there is none.
             let is_last = position + len as u64 >= self.end;
@@ -163,6 +162,9 @@ impl BatchScanner {
                 continue;
             };
             position += at as u64;
+            if position >= until {
+                break;
+            }
             // What reaches past the end is refused without a look at its bytes.
             let claimed = header.size_in_bytes() as u64;
             effort = effort.saturating_sub(if claimed <= self.end - position { claimed } else { 0 });
@@ -171,12 +173,11 @@ impl BatchScanner {
                 break;
             }
             if self.batch_size_at(position)?.is_ok_and(|(header, _)| header.base_offset_or(lowest) >= lowest) {
-                self.position = position;
-                return Ok(true);
+                return Ok(Some(position));
             }
             position += 1;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether messages of magic 0 or 1 are likely here. Nearly any bytes look like the header of one, so that the search for them

@@ -1,11 +1,11 @@
 //! Opening again: what a log knows after a clean stop, after a crash, and after it was used before in the same session.
 
 use logstead::config::{Durability, LogConfig};
-use logstead::log::{LogDirectory, SegmentFile};
+use logstead::log::SegmentFile;
 use logstead::record::{BatchBuilder, BatchOptions, EndTransactionMarker, ProducerStamp, TransactionOutcome};
 use logstead::types::{Offset, ProducerEpoch, ProducerId, Sequence};
 
-use crate::support::{FOLDER, Home, all_bytes, bytes_of, epoch, now, overwrite, tp};
+use crate::support::{Home, all_bytes, bytes_of, epoch, now, overwrite, tp};
 
 fn offset(raw: i64) -> Offset {
     Offset::new(raw).unwrap()
@@ -329,22 +329,4 @@ fn intact_batches_behind_a_torn_one_are_kept_aside_and_reported() {
     let cut = home.log.recovery_report().cuts[0].clone();
     assert_eq!(bytes_of(&home.storage, &cut.kept_in.unwrap()), bytes[whole.len()..]);
     assert_eq!(all_bytes(&home.log), whole);
-}
-
-#[test]
-fn a_message_of_old_kafka_is_refused_and_left_alone() {
-    let home = Home::leading(LogConfig::new());
-    let path = home.path(SegmentFile::Log, 0);
-    let (storage, config) = (home.storage.clone(), LogConfig::clone(&home.log.config()));
-    drop(home);
-    let message = [&[1, 0][..], &5_i64.to_be_bytes(), &(-1_i32).to_be_bytes(), &3_i32.to_be_bytes(), b"old"].concat();
-    let crc = crc32fast::hash(&message).to_be_bytes();
-    let size = (message.len() as i32 + 4).to_be_bytes();
-    let bytes = [&0_i64.to_be_bytes()[..], &size, &crc, &message].concat();
-    let bytes = [bytes.clone(), bytes].concat();
-    overwrite(&storage, &path, &bytes);
-    let directory = LogDirectory::options().storage(storage.clone()).open(FOLDER).unwrap();
-    let refused = directory.open_log(&tp(), None, config, now());
-    assert!(matches!(refused, Err(logstead::Error::InvalidRecord { .. })), "{refused:?}");
-    assert_eq!(bytes_of(&storage, &path), bytes);
 }
