@@ -1,3 +1,5 @@
+//! Message sets of magic 0 and 1: golden bytes, the rules of sets, round trips and hostile bytes.
+
 use proptest::prelude::*;
 
 use super::super::compression::compress;
