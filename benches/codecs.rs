@@ -7,6 +7,7 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a benchmark reads the real clock and the real disk, and prints"
 )]
@@ -18,9 +19,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::{BenchResult, Label, Options, Sample, Scratch, print_heading, run_row, timed};
+use logstead::OffsetSpec;
 use logstead::cluster::Cluster;
 use logstead::config::{CompressionType, Durability, TopicConfig};
-use logstead::consumer::{Consumer, OffsetSpec, PollLimits};
+use logstead::consumer::{Consumer, PollLimits};
 use logstead::producer::Producer;
 use logstead::record::{BATCH_HEADER_LEN, BatchBuilder, BatchOptions};
 use logstead::rng::Rng;
@@ -136,7 +138,7 @@ fn fill(producer: &Producer, lines: &[String], repeats: usize) -> BenchResult<()
 }
 
 fn scan(consumer: &mut Consumer, records: usize) -> BenchResult<Sample> {
-    consumer.seek_all(OffsetSpec::Beginning)?;
+    consumer.seek_all(OffsetSpec::Earliest)?;
     let limits = PollLimits { records: 10_000, bytes: usize::MAX };
     let (mut count, mut bytes, mut latencies) = (0, 0, Vec::new());
     let start = Instant::now();

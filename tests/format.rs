@@ -505,7 +505,10 @@ fn times_lead_into_compressed_batches_of_kafka() {
         let first = log.list_offset(OffsetSpec::Timestamp(time), ReadIsolation::LogEnd).unwrap().unwrap();
         assert_eq!((first.offset, first.timestamp >= Some(time)), (Offset::from(found), true), "from {start}");
         let largest = log.list_offset(OffsetSpec::MaxTimestamp, ReadIsolation::LogEnd).unwrap().unwrap();
-        assert_eq!((largest.offset, largest.timestamp.unwrap().as_millis()), (Offset::from(start | 3), START_MILLIS + 3));
+        assert_eq!(
+            (largest.offset, largest.timestamp.unwrap().as_millis()),
+            (Offset::from(start | 3), START_MILLIS + 3)
+        );
     }
 }
 

@@ -153,8 +153,7 @@ fn open_set(header: &BatchHeader, bytes: &[u8], limit: usize, set: &mut Vec<u8>)
     let at = value_position(header, &outer);
     let value = outer.value.ok_or_else(|| broken(at, "a compressed message set has no value"))?;
     let header_checksum = if header.magic == 0 { HeaderChecksum::Ignored } else { HeaderChecksum::Verified };
-    let mut decompressor = Decompressor::default();
-    decompressor.header_checksum = header_checksum;
+    let mut decompressor = Decompressor::with(header_checksum);
     decompressor.decompress(header.codec, value, limit, set).map_err(|error| in_batch(error, at))?;
     let found = Summary::of(header, set).map_err(|rule| broken(at, rule))?;
     found.applied_to(header).map_err(|rule| broken(at, rule))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
 use logstead::config::LogConfig;
-use logstead::log::{BatchScanner, LogDirectory, ReadIsolation, ReadOnlyDirectory};
+use logstead::log::{BatchScanner, LogDirectory, OffsetSpec, ReadIsolation, ReadOnlyDirectory};
 use logstead::record::{BatchHeader, BuiltBatch, RecordBatch, RecordBatchRef};
 use logstead::storage::{MemStorage, OpenMode, Storage};
 use logstead::types::{LeaderEpoch, Offset, Timestamp};
@@ -195,8 +195,9 @@ fn a_search_behind_damage_finds_old_messages() {
 fn offsets_are_found_by_time() {
     let home = home_of(&log_bytes());
     let at = |millis| {
-        let found = home.log.offset_for_timestamp(Timestamp::from_millis(millis), ReadIsolation::LogEnd).unwrap();
-        found.map(|found| (found.offset.get(), found.timestamp.as_millis()))
+        let spec = OffsetSpec::Timestamp(Timestamp::from_millis(millis));
+        let found = home.log.list_offset(spec, ReadIsolation::LogEnd).unwrap();
+        found.map(|found| (found.offset.get(), found.timestamp.unwrap().as_millis()))
     };
     assert_eq!(at(0), Some((20, 1_700_000_000_200)), "magic 0 has no times");
     assert_eq!(at(1_700_000_000_253), Some((27, 1_700_000_000_254)), "inside a set");

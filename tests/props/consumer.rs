@@ -6,12 +6,12 @@ use std::time::Duration;
 use logstead::cluster::Cluster;
 use logstead::config::{ConsumerConfig, Durability, LogConfig, TopicConfig};
 use logstead::consumer::{Consumer, PollLimits};
-use logstead::{Error, OffsetSpec};
 use logstead::log::LogDirectory;
 use logstead::record::{BatchBuilder, BatchOptions, Compression};
 use logstead::storage::{MemStorage, Storage};
 use logstead::time::{Clock, ManualClock};
 use logstead::types::{LeaderEpoch, TopicPartition};
+use logstead::{Error, OffsetSpec};
 
 use crate::allocation::{allocations_of, peak_of};
 use crate::packed::{CODECS, packed};

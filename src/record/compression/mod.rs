@@ -58,7 +58,7 @@ pub(crate) enum HeaderChecksum {
 #[derive(Default)]
 pub(crate) struct Decompressor {
     /// Concerns lz4 only.
-    pub(crate) header_checksum: HeaderChecksum,
+    header_checksum: HeaderChecksum,
     #[cfg(feature = "gzip")]
     gzip: gzip::Inflater,
     #[cfg(any(feature = "zstd", feature = "zstd-read"))]
@@ -66,6 +66,10 @@ pub(crate) struct Decompressor {
 }
 
 impl Decompressor {
+    pub(crate) fn with(header_checksum: HeaderChecksum) -> Decompressor {
+        Decompressor { header_checksum, ..Decompressor::default() }
+    }
+
     /// As the function [`decompress`].
     ///
     /// # Errors
@@ -89,6 +93,10 @@ impl Decompressor {
         out.finish(result)
     }
 
+    #[cfg_attr(
+        not(any(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd", feature = "zstd-read")),
+        allow(unused_variables, reason = "no codec is built in")
+    )]
     fn run(&mut self, codec: Compression, packed: &[u8], out: &mut Output<'_>) -> Result<()> {
         match codec {
             #[cfg(feature = "gzip")]
