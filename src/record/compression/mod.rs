@@ -66,6 +66,7 @@ pub(crate) struct Decompressor {
 }
 
 impl Decompressor {
+    #[allow(clippy::needless_update, reason = "what else there is depends on the codecs that are built in")]
     pub(crate) fn with(header_checksum: HeaderChecksum) -> Decompressor {
         Decompressor { header_checksum, ..Decompressor::default() }
     }
