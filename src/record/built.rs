@@ -13,7 +13,7 @@ use super::header::{
     ABSENT, BATCH_HEADER_LEN, BatchHeader, CODEC_MASK, Compression, LOG_APPEND_TIME_BIT, UNCOUNTED_LEN, field, put,
     seal,
 };
-use super::view::RecordBatchRef;
+use super::view::{LEGACY, RecordBatchRef};
 use crate::error::{Error, Result};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
 
@@ -41,6 +41,9 @@ impl BuiltBatch {
         let one_batch = "exactly one batch is expected";
         if bytes.is_empty() {
             return Err(Error::InvalidRecord { index: None, what: one_batch });
+        }
+        if BatchHeader::parse(&bytes)?.is_legacy() {
+            return Err(Error::InvalidRecord { index: None, what: LEGACY });
         }
         let batch = RecordBatch::from_bytes(&bytes)?;
         let header = *batch.header();
@@ -342,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_magic_1_is_refused() {
-        assert_eq!(rule(with(field::MAGIC, [1])), crate::record::LEGACY);
+        assert_eq!(rule(with(field::MAGIC, [1])), LEGACY);
     }
 
     const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
