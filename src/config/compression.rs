@@ -3,8 +3,7 @@
 //! The levels are fields of their own, under the same keys for both. Kafka's counterparts: `CompressionType`,
 //! `BrokerCompressionType`.
 
-use super::Accepts;
-use super::value::{Value, parse_word};
+use super::value::word_value;
 
 /// Kafka's codecs, as a producer is configured with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -47,19 +46,7 @@ impl CompressionType {
     }
 }
 
-impl Value for CompressionType {
-    fn parse(text: &str, accepts: Accepts) -> Result<CompressionType, String> {
-        parse_word(text, accepts, CompressionType::ALL, CompressionType::as_str)
-    }
-
-    fn to_kafka(&self) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
-}
+word_value!(CompressionType, CompressionType::ALL);
 
 /// How the batches of a topic are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -106,19 +93,7 @@ impl TopicCompression {
     }
 }
 
-impl Value for TopicCompression {
-    fn parse(text: &str, accepts: Accepts) -> Result<TopicCompression, String> {
-        parse_word(text, accepts, TopicCompression::ALL, TopicCompression::as_str)
-    }
-
-    fn to_kafka(&self) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
-}
+word_value!(TopicCompression, TopicCompression::ALL);
 
 #[cfg(test)]
 mod tests {

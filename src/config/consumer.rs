@@ -2,8 +2,8 @@
 //!
 //! Kafka's counterpart: `ConsumerConfig`, as far as it is implemented.
 
-use super::value::{Value, parse_word};
-use super::{Accepts, config};
+use super::config;
+use super::value::word_value;
 
 config! {
     /// How a consumer reads.
@@ -67,19 +67,7 @@ impl Isolation {
     }
 }
 
-impl Value for Isolation {
-    fn parse(text: &str, accepts: Accepts) -> Result<Isolation, String> {
-        parse_word(text, accepts, [Isolation::ReadCommitted, Isolation::ReadUncommitted], Isolation::as_str)
-    }
-
-    fn to_kafka(&self) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
-}
+word_value!(Isolation, [Isolation::ReadCommitted, Isolation::ReadUncommitted]);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 //!
 //! Kafka's counterpart: `LogConfig`, as far as it is implemented (`LogConfig::FIELDS`).
 
-use super::value::{Value, parse_word};
+use super::value::{Value, parse_word, word_value};
 use super::{Accepts, TopicCompression, config};
 use crate::types::TimestampType;
 
@@ -154,10 +154,6 @@ impl Value for Durability {
     fn to_kafka(&self) -> String {
         self.as_str().to_owned()
     }
-
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// What becomes of old records.
@@ -222,11 +218,6 @@ impl Value for CleanupPolicy {
     fn to_kafka(&self) -> String {
         self.as_str().to_owned()
     }
-
-    /// A log that Kafka compacts can be opened; only no topic is made so.
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 impl CleanupPolicy {
@@ -261,19 +252,7 @@ impl ReadMode {
     }
 }
 
-impl Value for ReadMode {
-    fn parse(text: &str, accepts: Accepts) -> Result<ReadMode, String> {
-        parse_word(text, accepts, [ReadMode::Positioned, ReadMode::Mapped], ReadMode::as_str)
-    }
-
-    fn to_kafka(&self) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
-}
+word_value!(ReadMode, [ReadMode::Positioned, ReadMode::Mapped]);
 
 #[cfg(test)]
 mod tests {

@@ -96,10 +96,6 @@ impl Value for Acks {
     fn to_kafka(&self) -> String {
         self.as_str().to_owned()
     }
-
-    fn check(&self, _: Accepts) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
