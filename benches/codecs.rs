@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 use common::{BenchResult, Label, Options, Sample, Scratch, print_heading, run_row, timed};
 use logstead::OffsetSpec;
 use logstead::cluster::Cluster;
-use logstead::config::{CompressionType, Durability, TopicConfig};
+use logstead::config::{Durability, TopicConfig};
 use logstead::consumer::{Consumer, PollLimits};
 use logstead::producer::Producer;
 use logstead::record::{BATCH_HEADER_LEN, BatchBuilder, BatchOptions};
 use logstead::rng::Rng;
+use logstead::types::Compression;
 use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush};
 
 const TOPIC: &str = "bench";
@@ -38,7 +39,7 @@ fn main() -> BenchResult<()> {
     let record_bytes = lines.iter().map(String::len).sum::<usize>() / lines.len();
     let areas = areas_of(&lines)?;
     let repeats = options.amount(300);
-    use CompressionType::{Gzip, Lz4, None, Snappy, Zstd};
+    use Compression::{Gzip, Lz4, None, Snappy, Zstd};
     for codec in [None, Gzip, Snappy, Lz4, Zstd] {
         let name = codec.as_str();
         let label = |what| Label { mode: name, record_bytes, batch: format!("64K {what}"), threads: 1 };
@@ -116,7 +117,7 @@ fn open(folder: &std::path::Path) -> BenchResult<Cluster> {
     Ok(cluster)
 }
 
-fn produce(scratch: &Scratch, codec: CompressionType, lines: &[String], repeats: usize) -> BenchResult<Sample> {
+fn produce(scratch: &Scratch, codec: Compression, lines: &[String], repeats: usize) -> BenchResult<Sample> {
     let folder = scratch.path().join("write");
     let elapsed = {
         let cluster = open(&folder)?;
@@ -158,7 +159,7 @@ fn scan(consumer: &mut Consumer, records: usize) -> BenchResult<Sample> {
 
 /// A codec without anything around it.
 struct Alone {
-    codec: CompressionType,
+    codec: Compression,
     deflate: Deflate,
     inflate: Inflate,
     snappy: (snap::raw::Encoder, snap::raw::Decoder),
@@ -167,7 +168,7 @@ struct Alone {
 }
 
 impl Alone {
-    fn new(codec: CompressionType) -> Alone {
+    fn new(codec: Compression) -> Alone {
         Alone {
             codec,
             deflate: Deflate::new(-1, false, 15),
@@ -181,16 +182,16 @@ impl Alone {
     fn compress(&mut self, plain: &[u8]) -> BenchResult<&[u8]> {
         let out = &mut self.out;
         let len = match self.codec {
-            CompressionType::None => copy(plain, out),
-            CompressionType::Gzip => {
+            Compression::None => copy(plain, out),
+            Compression::Gzip => {
                 self.deflate.reset();
                 let status = self.deflate.compress(plain, out, DeflateFlush::Finish);
                 status.map_err(|error| format!("{error:?}"))?;
                 self.deflate.total_out() as usize
             }
-            CompressionType::Snappy => self.snappy.0.compress(plain, out)?,
-            CompressionType::Lz4 => lz4_flex::block::compress_into(plain, out)?,
-            CompressionType::Zstd => {
+            Compression::Snappy => self.snappy.0.compress(plain, out)?,
+            Compression::Lz4 => lz4_flex::block::compress_into(plain, out)?,
+            Compression::Zstd => {
                 self.zstd.0.compress(&mut out[..], plain, 3).map_err(zstd::zstd_safe::get_error_name)?
             }
         };
@@ -200,16 +201,16 @@ impl Alone {
     fn decompress(&mut self, packed: &[u8], expected: usize) -> BenchResult<()> {
         let out = &mut self.out;
         let len = match self.codec {
-            CompressionType::None => copy(packed, out),
-            CompressionType::Gzip => {
+            Compression::None => copy(packed, out),
+            Compression::Gzip => {
                 self.inflate.reset(false);
                 let status = self.inflate.decompress(packed, out, InflateFlush::Finish);
                 status.map_err(|error| format!("{error:?}"))?;
                 self.inflate.total_out() as usize
             }
-            CompressionType::Snappy => self.snappy.1.decompress(packed, out)?,
-            CompressionType::Lz4 => lz4_flex::block::decompress_into(packed, out)?,
-            CompressionType::Zstd => {
+            Compression::Snappy => self.snappy.1.decompress(packed, out)?,
+            Compression::Lz4 => lz4_flex::block::decompress_into(packed, out)?,
+            Compression::Zstd => {
                 self.zstd.1.decompress(&mut out[..], packed).map_err(zstd::zstd_safe::get_error_name)?
             }
         };

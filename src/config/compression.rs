@@ -4,49 +4,9 @@
 //! `BrokerCompressionType`.
 
 use super::value::word_value;
+use crate::types::Compression;
 
-/// Kafka's codecs, as a producer is configured with them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum CompressionType {
-    /// Batches are not compressed. The default.
-    #[default]
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
-
-impl CompressionType {
-    const ALL: [CompressionType; 5] = [
-        CompressionType::None,
-        CompressionType::Gzip,
-        CompressionType::Snappy,
-        CompressionType::Lz4,
-        CompressionType::Zstd,
-    ];
-
-    /// The value of Kafka's `compression.type`.
-    ///
-    /// ```
-    /// assert_eq!(logstead::config::CompressionType::Lz4.as_str(), "lz4");
-    /// ```
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CompressionType::None => "none",
-            CompressionType::Gzip => "gzip",
-            CompressionType::Snappy => "snappy",
-            CompressionType::Lz4 => "lz4",
-            CompressionType::Zstd => "zstd",
-        }
-    }
-}
-
-word_value!(CompressionType, CompressionType::ALL);
+word_value!(Compression, Compression::ALL);
 
 /// How the batches of a topic are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -103,7 +63,7 @@ mod tests {
     #[test]
     fn words_are_kafkas() {
         let of_producer = |text| ProducerConfig::from_pairs([("compression.type", text)]).map(|c| c.get_compression());
-        for codec in CompressionType::ALL {
+        for codec in Compression::ALL {
             assert_eq!(of_producer(codec.as_str()).unwrap(), codec);
         }
         assert!(of_producer("uncompressed").is_err() && of_producer("Zstd").is_err());

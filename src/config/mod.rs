@@ -23,7 +23,7 @@ use std::fmt;
 use crate::error::{ConfigViolation, Error, Result};
 
 pub use broker::BrokerConfig;
-pub use compression::{CompressionType, TopicCompression};
+pub use compression::TopicCompression;
 pub use consumer::{ConsumerConfig, Isolation};
 pub use entry::ConfigEntry;
 pub use log::{CleanupPolicy, Durability, LogConfig, ReadMode};

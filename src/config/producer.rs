@@ -3,7 +3,8 @@
 //! Kafka's counterpart: `ProducerConfig`, as far as it is implemented.
 
 use super::value::{Value, parse_word};
-use super::{Accepts, CompressionType, config};
+use super::{Accepts, config};
+use crate::types::Compression;
 
 config! {
     /// How a producer collects records into batches, and when they count as delivered.
@@ -44,7 +45,7 @@ config! {
         /// The codec that batches are compressed with, for topics that leave it to the producer; for one with a codec of its
         /// own, batches are compressed with that.
         compression / get_compression:
-            CompressionType("compression.type", "", ["none" | "gzip" | "snappy" | "lz4" | "zstd"], None),
+            Compression("compression.type", "", ["none" | "gzip" | "snappy" | "lz4" | "zstd"], None),
 
         /// How hard gzip tries; -1 leaves it to gzip.
         compression_gzip_level / get_compression_gzip_level:

@@ -120,7 +120,7 @@ pub(crate) fn alter_configs(
 fn check_writable(config: &LogConfig) -> Result<()> {
     match Codec::of_topic(config) {
         Some(Codec { compression, .. }) if !compression.is_writable() => {
-            Err(Error::UnsupportedCodec { codec: compression.name() })
+            Err(Error::UnsupportedCodec { codec: compression.as_str() })
         }
         Some(_) | None => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::broker::{Router, TimedClient};
-use crate::config::{Acks, CompressionType, ProducerConfig};
+use crate::config::{Acks, ProducerConfig};
 use crate::error::{ConfigViolation, Error, Result};
 use crate::producer::Producer;
 use crate::producer::memory::{BufferPool, Memory, PackerPool};
@@ -16,6 +16,7 @@ use crate::producer::timer::LaneTimer;
 use crate::record::Codec;
 use crate::rng::Rng;
 use crate::sync::{Rank, RankedMutex};
+use crate::types::Compression;
 
 /// A producer to be made; see [`Cluster::producer`](crate::cluster::Cluster::producer).
 pub struct ProducerBuilder {
@@ -61,7 +62,7 @@ impl ProducerBuilder {
 
     /// The codec that batches are compressed with; levels and what else there is to say: see [`ProducerConfig::compression`]. Default none.
     #[must_use]
-    pub fn compression(mut self, compression: CompressionType) -> Self {
+    pub fn compression(mut self, compression: Compression) -> Self {
         self.config = self.config.compression(compression);
         self
     }
@@ -104,7 +105,7 @@ impl ProducerBuilder {
         config.validate()?;
         let codec = Codec::of_producer(&config);
         if !codec.compression.is_writable() {
-            return Err(Error::UnsupportedCodec { codec: codec.compression.name() });
+            return Err(Error::UnsupportedCodec { codec: codec.compression.as_str() });
         }
         if config.get_delivery_timeout() < config.get_linger() {
             let reason = "it is less than linger.ms: batches would expire while they wait for records".to_owned();

@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 
 use super::compression::Decompressor;
-use super::header::{BATCH_HEADER_LEN, BatchHeader, Compression};
+use super::header::{BATCH_HEADER_LEN, BatchHeader};
 use super::legacy;
 use super::view::{RecordBatchRef, Records, check_records};
 use crate::error::{Error, Result};
+use crate::types::Compression;
 
 /// The bytes that the records of one batch may have when they are decompressed, where the reader sets no limit of his own.
 /// Batches that are written here never have more.

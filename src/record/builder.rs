@@ -9,10 +9,10 @@ use std::mem;
 
 use super::built::BuiltBatch;
 use super::codec::{Codec, Packer};
-use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, Compression, MAGIC, ProducerStamp, seal, timestamp};
+use super::header::{ABSENT, BATCH_HEADER_LEN, BatchHeader, MAGIC, ProducerStamp, seal, timestamp};
 use super::varint::{self, ShortRun};
 use crate::error::{Error, Result};
-use crate::types::{Offset, Timestamp, TimestampType};
+use crate::types::{Compression, Offset, Timestamp, TimestampType};
 
 /// The largest batch, in bytes, that `build` can describe; Kafka's sizes are 32-bit.
 const BATCH_SIZE_MAX: u64 = i32::MAX as u64;

@@ -10,12 +10,11 @@ use super::batch::{DECOMPRESSED_BYTES_MAX, RecordBatch, is_plain};
 use super::codec::Codec;
 use super::compression::{compress, decompress};
 use super::header::{
-    ABSENT, BATCH_HEADER_LEN, BatchHeader, CODEC_MASK, Compression, LOG_APPEND_TIME_BIT, UNCOUNTED_LEN, field, put,
-    seal,
+    ABSENT, BATCH_HEADER_LEN, BatchHeader, CODEC_MASK, LOG_APPEND_TIME_BIT, UNCOUNTED_LEN, field, put, seal,
 };
 use super::view::{LEGACY, RecordBatchRef};
 use crate::error::{Error, Result};
-use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
+use crate::types::{Compression, LeaderEpoch, Offset, Timestamp, TimestampType};
 
 /// A batch that is ready to be appended.
 #[derive(Clone, PartialEq, Eq)]

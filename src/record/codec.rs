@@ -4,9 +4,9 @@
 
 use super::batch::DECOMPRESSED_BYTES_MAX;
 use super::compression::Compressor;
-use super::header::Compression;
-use crate::config::{CompressionType, LogConfig, ProducerConfig, TopicCompression};
+use crate::config::{LogConfig, ProducerConfig, TopicCompression};
 use crate::error::Result;
+use crate::types::Compression;
 
 /// A codec, and how hard it tries to make batches small.
 ///
@@ -14,7 +14,7 @@ use crate::error::Result;
 /// use logstead::record::{Codec, Compression};
 /// assert_eq!(Codec::default(), Codec::NONE);
 /// let hard = Codec { level: Some(9), ..Codec::from(Compression::Gzip) };
-/// assert_eq!((hard.compression.name(), hard.level), ("gzip", Some(9)));
+/// assert_eq!((hard.compression.as_str(), hard.level), ("gzip", Some(9)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Codec {
@@ -32,11 +32,11 @@ impl Codec {
     /// What a producer compresses with where the topic leaves it to the producer.
     pub(crate) fn of_producer(config: &ProducerConfig) -> Codec {
         match config.get_compression() {
-            CompressionType::None => Codec::NONE,
-            CompressionType::Gzip => Codec::at(Compression::Gzip, config.get_compression_gzip_level()),
-            CompressionType::Snappy => Compression::Snappy.into(),
-            CompressionType::Lz4 => Codec::at(Compression::Lz4, config.get_compression_lz4_level()),
-            CompressionType::Zstd => Codec::at(Compression::Zstd, config.get_compression_zstd_level()),
+            Compression::None => Codec::NONE,
+            Compression::Gzip => Codec::at(Compression::Gzip, config.get_compression_gzip_level()),
+            Compression::Snappy => Compression::Snappy.into(),
+            Compression::Lz4 => Codec::at(Compression::Lz4, config.get_compression_lz4_level()),
+            Compression::Zstd => Codec::at(Compression::Zstd, config.get_compression_zstd_level()),
         }
     }
 

@@ -8,9 +8,9 @@ use super::builder::{BatchBuilder, BatchOptions};
 use super::built::BuiltBatch;
 use super::codec::Codec;
 use super::cursor::{Reader, Writer};
-use super::header::{Compression, ProducerStamp};
+use super::header::ProducerStamp;
 use crate::error::{Damage, Error, Result};
-use crate::types::{ProducerEpoch, ProducerId, Timestamp, TimestampType};
+use crate::types::{Compression, ProducerEpoch, ProducerId, Timestamp, TimestampType};
 
 /// The version of key and value that is written.
 const VERSION: i16 = 0;

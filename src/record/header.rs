@@ -7,7 +7,7 @@
 use super::cursor::Reader;
 use super::{crc32c, legacy};
 use crate::error::{Damage, Error, Result};
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TimestampType};
+use crate::types::{Compression, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TimestampType};
 
 /// Bytes of a batch before its first record.
 pub const BATCH_HEADER_LEN: usize = 61;
@@ -48,38 +48,8 @@ const DELETE_HORIZON_BIT: u8 = 0x40;
 /// Kafka's "no timestamp", "no producer", "no epoch", "no sequence".
 pub(super) const ABSENT: i8 = -1;
 
-/// How the records of a batch are compressed (attribute bits 0 to 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy, in the framing of snappy-java.
-    Snappy,
-    /// LZ4 frames.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
-
 impl Compression {
-    /// The name in Kafka's `compression.type`.
-    ///
-    /// ```
-    /// assert_eq!(logstead::record::Compression::Zstd.name(), "zstd");
-    /// ```
-    pub const fn name(self) -> &'static str {
-        match self {
-            Compression::None => "none",
-            Compression::Gzip => "gzip",
-            Compression::Snappy => "snappy",
-            Compression::Lz4 => "lz4",
-            Compression::Zstd => "zstd",
-        }
-    }
-
+    /// The codec of attribute bits 0 to 2.
     pub(super) const fn from_attributes(attributes: u8) -> Option<Compression> {
         match attributes & CODEC_MASK {
             0 => Some(Compression::None),

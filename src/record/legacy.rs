@@ -20,9 +20,9 @@ use super::batch::in_batch;
 use super::builder::Encoder;
 use super::compression::{Decompressor, HeaderChecksum};
 use super::cursor::Reader;
-use super::header::{ABSENT, BatchHeader, Compression, LOG_APPEND_TIME_BIT};
+use super::header::{ABSENT, BatchHeader, LOG_APPEND_TIME_BIT};
 use crate::error::{Damage, Error, Result};
-use crate::types::{Offset, TimestampType};
+use crate::types::{Compression, Offset, TimestampType};
 
 /// Bytes of the smallest message: of magic 0, with neither key nor value.
 pub(crate) const MESSAGE_BYTES_MIN: usize = UNCOUNTED_LEN + 14;

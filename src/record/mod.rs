@@ -65,7 +65,7 @@ pub(crate) mod legacy;
 pub(crate) mod varint;
 mod view;
 
-pub use crate::types::TimestampType;
+pub use crate::types::{Compression, TimestampType};
 pub use batch::{DECOMPRESSED_BYTES_MAX, RecordBatch};
 pub(crate) use batch::{is_plain, unpack_into};
 pub use builder::{BatchBuilder, BatchOptions, Header};
@@ -74,7 +74,7 @@ pub use codec::Codec;
 pub(crate) use codec::Packer;
 pub(crate) use compression::Decompressor;
 pub use control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
-pub use header::{BATCH_HEADER_LEN, BatchHeader, Compression, ProducerStamp};
+pub use header::{BATCH_HEADER_LEN, BatchHeader, ProducerStamp};
 pub(crate) use view::LEGACY;
 pub use view::{HeaderRef, RecordBatchRef, RecordHeaders, RecordRef, Records};
 

@@ -6,10 +6,10 @@
 
 use std::iter::FusedIterator;
 
-use super::header::{BATCH_HEADER_LEN, BatchHeader, Compression, timestamp};
+use super::header::{BATCH_HEADER_LEN, BatchHeader, timestamp};
 use super::varint::{VarintError, decode_i32, decode_i64};
 use crate::error::{Damage, Error, Result};
-use crate::types::{Offset, Sequence, Timestamp, TimestampType};
+use crate::types::{Compression, Offset, Sequence, Timestamp, TimestampType};
 
 /// The rule of the format that a record breaks.
 type Rule = &'static str;

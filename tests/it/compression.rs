@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{CompressionType, Durability, LogConfig, ProducerConfig, TopicCompression, TopicConfig};
+use logstead::config::{Durability, LogConfig, ProducerConfig, TopicCompression, TopicConfig};
 use logstead::producer::Record;
 use logstead::record::{
     BatchBuilder, BatchOptions, BuiltBatch, Codec, Compression, EndTransactionMarker, RecordBatch, TransactionOutcome,
@@ -16,13 +16,8 @@ use logstead::types::{ProducerEpoch, ProducerId, TimestampType};
 
 use crate::support::{Home, all_bytes, bytes_of, epoch, now};
 
-const CODECS: [(CompressionType, Compression); 5] = [
-    (CompressionType::None, Compression::None),
-    (CompressionType::Gzip, Compression::Gzip),
-    (CompressionType::Snappy, Compression::Snappy),
-    (CompressionType::Lz4, Compression::Lz4),
-    (CompressionType::Zstd, Compression::Zstd),
-];
+const CODECS: [Compression; 5] =
+    [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
 /// Each setting of a topic, and the codec that it asks for.
 const TOPICS: [(TopicCompression, Option<Compression>); 6] = [
@@ -86,9 +81,9 @@ impl Clustered {
 #[test]
 fn a_producer_compresses_with_the_topics_codec_or_its_own() {
     for (topic, wanted) in TOPICS {
-        for (compression, own) in CODECS {
+        for own in CODECS {
             let home = Clustered::with_topic(TopicConfig::new().compression(topic));
-            let producer = home.cluster.producer().compression(compression).build().unwrap();
+            let producer = home.cluster.producer().compression(own).build().unwrap();
             for (offset, value) in values().iter().enumerate() {
                 let delivery = producer.send(Record::to("orders").value(value)).unwrap();
                 if offset == 49 {
@@ -105,7 +100,7 @@ fn a_producer_compresses_with_the_topics_codec_or_its_own() {
 #[test]
 fn a_log_stores_batches_in_the_topics_codec() {
     for (topic, wanted) in TOPICS {
-        for (_, codec) in CODECS {
+        for codec in CODECS {
             let home = Home::leading(LogConfig::new().compression(topic));
             let mut batch = BuiltBatch::from_foreign(batch_with(codec).into_buffer()).unwrap();
             home.log.append_as_leader(&mut batch, now()).unwrap();
@@ -142,7 +137,7 @@ fn the_levels_of_topic_and_producer_are_used() {
         producer.flush().unwrap();
         bytes_of(&home.storage, Path::new("/data/orders-0/00000000000000000000.log")).len()
     };
-    let gzip = |level| ProducerConfig::new().compression(CompressionType::Gzip).compression_gzip_level(level);
+    let gzip = |level| ProducerConfig::new().compression(Compression::Gzip).compression_gzip_level(level);
     let of_topic = |level| TopicConfig::new().compression(TopicCompression::Gzip).compression_gzip_level(level);
     let (fast, hard) = (sizes(TopicConfig::new(), gzip(1)), sizes(TopicConfig::new(), gzip(9)));
     assert!(hard < fast, "{hard} {fast}");
@@ -153,7 +148,7 @@ fn the_levels_of_topic_and_producer_are_used() {
 #[test]
 fn a_changed_codec_holds_from_the_next_batch_on() {
     let home = Clustered::with_topic(TopicConfig::new());
-    let producer = home.cluster.producer().compression(CompressionType::Lz4).build().unwrap();
+    let producer = home.cluster.producer().compression(Compression::Lz4).build().unwrap();
     let mut expected = Vec::new();
     for (word, codec) in [
         (None, Compression::Lz4),
@@ -163,10 +158,10 @@ fn a_changed_codec_holds_from_the_next_batch_on() {
         (Some("producer"), Compression::Lz4),
     ] {
         // A batch that is open already is compressed when it is appended, hence with the new codec.
-        let open = producer.send(Record::to("orders").value(codec.name())).unwrap();
+        let open = producer.send(Record::to("orders").value(codec.as_str())).unwrap();
         home.cluster.alter_topic("orders", [("compression.type", word)]).unwrap();
         open.wait().unwrap();
-        expected.push((codec, vec![codec.name().as_bytes().to_vec()]));
+        expected.push((codec, vec![codec.as_str().as_bytes().to_vec()]));
         assert_eq!(home.stored(), expected);
     }
     drop(producer);
@@ -234,7 +229,7 @@ fn incompressible_records_fit_the_topics_limit() {
 #[test]
 fn the_append_time_is_stamped_on_what_is_stored() {
     let config = LogConfig::new().compression(TopicCompression::Gzip).timestamp_type(TimestampType::LogAppendTime);
-    for (_, codec) in CODECS {
+    for codec in CODECS {
         let home = Home::leading(config.clone());
         home.log.append_as_leader(&mut batch_with(codec), now()).unwrap();
         let bytes = all_bytes(&home.log);
@@ -252,7 +247,7 @@ fn markers_and_what_a_leader_sent_stay_as_they_are() {
     home.log.append_as_leader(&mut marker, now()).unwrap();
     let bytes = all_bytes(&home.log);
     assert_eq!((bytes.len(), RecordBatch::from_bytes(&bytes).unwrap().header().codec()), (78, Compression::None));
-    for (_, codec) in CODECS {
+    for codec in CODECS {
         let home = Home::new(LogConfig::new().compression(TopicCompression::Zstd));
         home.log.append_as_follower(&stamped(batch_with(codec)), now()).unwrap();
         assert_eq!(all_bytes(&home.log), stamped(batch_with(codec)));

@@ -70,9 +70,9 @@ fn a_codec_that_is_not_built_in_is_refused_and_one_that_is_is_taken() {
     cluster.create_topic("altered", TopicConfig::new()).unwrap();
     let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
     for (codec, topic) in codecs.into_iter().zip([Uncompressed, Gzip, Snappy, Lz4, Zstd]) {
-        let config = ProducerConfig::from_pairs([("compression.type", codec.name())]).unwrap();
+        let config = ProducerConfig::from_pairs([("compression.type", codec.as_str())]).unwrap();
         let outcomes = [
-            cluster.create_topic(codec.name(), TopicConfig::new().compression(topic)).map(drop),
+            cluster.create_topic(codec.as_str(), TopicConfig::new().compression(topic)).map(drop),
             cluster.alter_topic("altered", [("compression.type", Some(topic.as_str()))]).map(drop),
             cluster.producer().config(config).build().map(drop),
         ];
@@ -80,7 +80,7 @@ fn a_codec_that_is_not_built_in_is_refused_and_one_that_is_is_taken() {
             match outcome {
                 Ok(()) => assert!(codec.is_writable()),
                 Err(Error::UnsupportedCodec { codec: named }) => {
-                    assert_eq!((named, codec.is_writable()), (codec.name(), false))
+                    assert_eq!((named, codec.is_writable()), (codec.as_str(), false))
                 }
                 Err(other) => panic!("{other:?}"),
             }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use logstead::Error;
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{Acks, BrokerConfig, CompressionType, Durability, LogConfig, ProducerConfig, TopicConfig};
+use logstead::config::{Acks, BrokerConfig, Durability, LogConfig, ProducerConfig, TopicConfig};
 use logstead::error::{ErrorClass, Written};
 use logstead::producer::{Keyless, Producer, Record};
 use logstead::storage::{Fault, MemStorage, OperationKind};
 use logstead::time::{Clock, ManualClock};
-use logstead::types::Timestamp;
+use logstead::types::{Compression, Timestamp};
 
 const TOPIC: &str = "orders";
 
@@ -275,7 +275,7 @@ fn what_cannot_be_sent_is_refused_by_name() {
 fn a_configuration_that_cannot_be_kept_is_refused() {
     let home = Home::manual(1, Durability::Os);
     let build = |config| home.cluster.producer().config(config).build();
-    let level = ProducerConfig::new().compression(CompressionType::Gzip).compression_gzip_level(0);
+    let level = ProducerConfig::new().compression(Compression::Gzip).compression_gzip_level(0);
     assert!(matches!(build(level), Err(Error::InvalidConfig { .. })));
     let refused = build(ProducerConfig::new().delivery_timeout(Duration::from_millis(4)));
     assert!(matches!(refused, Err(Error::InvalidConfig { .. })), "{refused:?}");

@@ -84,11 +84,11 @@ proptest! {
             }
             log.append_as_leader(&mut built, now).unwrap();
             let wanted = match topic {
-                TopicCompression::Producer => codec.compression.name(),
+                TopicCompression::Producer => codec.compression.as_str(),
                 TopicCompression::Uncompressed => "none",
                 other => other.as_str(),
             };
-            prop_assert_eq!(built.header().codec().name(), wanted);
+            prop_assert_eq!(built.header().codec().as_str(), wanted);
             prop_assert_eq!(contents(&built.decode().unwrap()), records.clone());
             spare = built.into_buffer();
         }

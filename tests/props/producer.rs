@@ -1,9 +1,10 @@
 //! What a producer allocates: nothing for a record, and a few things for a batch, whatever its codec.
 
 use logstead::cluster::{Cluster, Driver};
-use logstead::config::{CompressionType, Durability, TopicConfig};
+use logstead::config::{Durability, TopicConfig};
 use logstead::producer::TopicProducer;
 use logstead::storage::MemStorage;
+use logstead::types::Compression;
 
 use crate::allocation::allocations_of;
 
@@ -13,7 +14,7 @@ const VALUE: [u8; 100] = [7; 100];
 const RECORD_BYTES: usize = 110;
 
 /// Allocations of this thread for so many records, after a warm-up.
-fn allocations(compression: CompressionType, records: usize, send: impl Fn(&TopicProducer)) -> usize {
+fn allocations(compression: Compression, records: usize, send: impl Fn(&TopicProducer)) -> usize {
     let cluster = Cluster::builder().storage(MemStorage::new()).driver(Driver::Manual).seed(1).open("/data").unwrap();
     cluster.create_topic("orders", TopicConfig::new().durability(Durability::Os)).unwrap();
     let producer = cluster.producer().batch_bytes(BATCH_BYTES as u64).compression(compression).build().unwrap();
@@ -28,7 +29,7 @@ fn allocations(compression: CompressionType, records: usize, send: impl Fn(&Topi
 fn check(send: impl Fn(&TopicProducer)) {
     let batches = 100;
     let records = batches * BATCH_BYTES / RECORD_BYTES;
-    use CompressionType::{Gzip, Lz4, None, Snappy, Zstd};
+    use Compression::{Gzip, Lz4, None, Snappy, Zstd};
     for codec in [None, Gzip, Snappy, Lz4, Zstd] {
         let count = allocations(codec, records, &send);
         // For a batch two completions and what its deliveries share, and what the log and the disk in memory need. What a

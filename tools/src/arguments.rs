@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use logstead::cluster::Cluster;
-use logstead::config::{Acks, CompressionType, Durability, Isolation};
+use logstead::config::{Acks, Durability, Isolation};
+use logstead::types::Compression;
 
 use crate::failure::Failure;
 
@@ -26,13 +27,13 @@ pub(crate) fn acks() -> impl TypedValueParser<Value = Acks> {
 }
 
 /// `--compression`: Kafka's words. Whether a codec is built in is for the library to say.
-pub(crate) fn compression() -> impl TypedValueParser<Value = CompressionType> {
+pub(crate) fn compression() -> impl TypedValueParser<Value = Compression> {
     word([
-        ("none", CompressionType::None),
-        ("gzip", CompressionType::Gzip),
-        ("snappy", CompressionType::Snappy),
-        ("lz4", CompressionType::Lz4),
-        ("zstd", CompressionType::Zstd),
+        ("none", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("snappy", Compression::Snappy),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
     ])
 }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use clap::Args;
 use logstead::cluster::Cluster;
-use logstead::config::{Acks, CompressionType, ProducerConfig};
+use logstead::config::{Acks, ProducerConfig};
 use logstead::producer::{Delivery, Record, RecordMetadata, TopicProducer};
+use logstead::types::Compression;
 use logstead::types::TopicName;
 
 use crate::arguments;
@@ -68,7 +69,7 @@ pub(crate) struct Produce {
 
     /// How batches are compressed.
     #[arg(long, default_value = "none", value_parser = arguments::compression())]
-    compression: CompressionType,
+    compression: Compression,
 
     /// Bytes that a batch of records does not exceed.
     #[arg(long, value_name = "B")]

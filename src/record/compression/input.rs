@@ -50,5 +50,5 @@ impl<'a> Input<'a> {
 /// Damage at a position of a stream.
 #[cold]
 pub(super) fn damaged(codec: Compression, position: usize, rule: &'static str) -> Error {
-    Error::corrupt(position as u64, Damage::Compression { codec: codec.name(), rule })
+    Error::corrupt(position as u64, Damage::Compression { codec: codec.as_str(), rule })
 }

@@ -22,8 +22,8 @@ mod zstd;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::header::Compression;
 use crate::error::{ConfigViolation, Error, Result};
+use crate::types::Compression;
 use output::Output;
 
 /// Appends what `packed` holds to `plain`, but no more than `limit` bytes. On failure `plain` is as it was.
@@ -84,7 +84,7 @@ impl Decompressor {
     ) -> Result<()> {
         if codec == Compression::None {
             if packed.len() > limit {
-                return Err(Error::DecompressedTooLarge { codec: codec.name(), max: limit as u64 });
+                return Err(Error::DecompressedTooLarge { codec: codec.as_str(), max: limit as u64 });
             }
             plain.extend_from_slice(packed);
             return Ok(());
@@ -108,7 +108,7 @@ impl Decompressor {
             Compression::Lz4 => lz4::decompress(packed, self.header_checksum, out),
             #[cfg(any(feature = "zstd", feature = "zstd-read"))]
             Compression::Zstd => self.zstd.decompress(packed, out),
-            _ => Err(Error::UnsupportedCodec { codec: codec.name() }),
+            _ => Err(Error::UnsupportedCodec { codec: codec.as_str() }),
         }
     }
 }
@@ -159,7 +159,7 @@ impl Compressor {
             #[cfg(feature = "zstd")]
             Compression::Zstd => Engine::Zstd(zstd::Writer::new(level)?),
             #[allow(unreachable_patterns, reason = "with all codecs built in none is left")]
-            _ => return Err(Error::UnsupportedCodec { codec: codec.name() }),
+            _ => return Err(Error::UnsupportedCodec { codec: codec.as_str() }),
         };
         Ok(Compressor { codec, engine })
     }
@@ -257,7 +257,7 @@ fn check_level(codec: Compression, level: Option<i32>) -> Result<()> {
     }
     let (lowest, highest) = levels.into_inner();
     let default = if codec == Compression::Gzip { ", or -1 for its default" } else { "" };
-    let field = format!("compression.{}.level", codec.name());
-    let reason = format!("{level} is no level of {}; expected {lowest} to {highest}{default}", codec.name());
+    let field = format!("compression.{}.level", codec.as_str());
+    let reason = format!("{level} is no level of {}; expected {lowest} to {highest}{default}", codec.as_str());
     Err(Error::InvalidConfig { violations: vec![ConfigViolation { field, reason }] })
 }

@@ -79,7 +79,7 @@ impl<'a> Output<'a> {
     /// More would come out than may.
     #[cold]
     pub(super) fn too_large(&self) -> Error {
-        Error::DecompressedTooLarge { codec: self.codec.name(), max: self.limit as u64 }
+        Error::DecompressedTooLarge { codec: self.codec.as_str(), max: self.limit as u64 }
     }
 
     /// Leaves the vector with what was written, or as it was when the codec failed.

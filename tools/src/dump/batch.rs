@@ -77,7 +77,7 @@ impl Batch<'_> {
             ("maxTimestamp", millis(header.max_timestamp()).into()),
             ("size", (header.size_in_bytes() as u64).into()),
             ("magic", u32::from(header.magic()).into()),
-            ("compression", header.codec().name().into()),
+            ("compression", header.codec().as_str().into()),
             ("crc", header.crc().into()),
             ("isValid", self.is_valid.into()),
         ])

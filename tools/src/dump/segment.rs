@@ -150,7 +150,7 @@ impl<'a> BatchPrinter<'a> {
             Some(trouble @ Trouble::Unshown { .. }) => {
                 let is_codec_missing =
                     matches!(trouble, Trouble::Unshown { error: Error::UnsupportedCodec { .. }, .. });
-                if !is_codec_missing || self.codecs_missed.insert(header.codec().name()) {
+                if !is_codec_missing || self.codecs_missed.insert(header.codec().as_str()) {
                     session.report(self.path, &trouble)?;
                 }
                 Ok(())

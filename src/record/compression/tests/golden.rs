@@ -188,7 +188,7 @@ fn batches_of_kafka_are_read() {
     let sentence = "the quick brown fox jumps over the lazy dog; ".repeat(10);
     for (codec, values) in &seen {
         let expected: Vec<Vec<u8>> =
-            (0..4).map(|number| format!("{sentence}{} {number}", codec.name()).into_bytes()).collect();
+            (0..4).map(|number| format!("{sentence}{} {number}", codec.as_str()).into_bytes()).collect();
         assert_eq!(values, &expected, "{codec:?}");
     }
 }
