@@ -90,7 +90,7 @@ fn a_producer_compresses_with_the_topics_codec_or_its_own() {
                     assert_eq!(delivery.wait().unwrap().offset.unwrap().get(), 49);
                 }
             }
-            assert_eq!(home.stored(), [(wanted.unwrap_or(own), values())], "{topic:?}, {compression:?}");
+            assert_eq!(home.stored(), [(wanted.unwrap_or(own), values())], "{topic:?}, {own:?}");
             let metrics = producer.metrics();
             assert_eq!((metrics.records, metrics.batches, metrics.buffered_bytes), (50, 1, 0));
         }
