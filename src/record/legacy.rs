@@ -206,6 +206,10 @@ impl Summary {
         }
         let first = Offset::new(self.first_offset.saturating_add(shift)).ok_or(too_low)?;
         let last = self.last_offset.saturating_add(shift).max(wrapper);
+        if last == Offset::MAX.get() {
+            // As of a plain message: what follows would have no offset. Only a set that no broker numbered gets here.
+            return Err("the last offset is past the largest possible offset");
+        }
         let span = last.checked_sub(first.get()).and_then(|span| i32::try_from(span).ok());
         let last_offset_delta = span.ok_or("a compressed message set spans too many offsets")?;
         let base_millis = self.first_millis;

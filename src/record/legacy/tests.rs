@@ -136,6 +136,8 @@ fn sets_that_break_a_rule_are_damage() {
     let mut wrong = inner(1, &[0]);
     *wrong.last_mut().unwrap() ^= 1;
     assert_eq!(rule_of(&set_of(1, 0, 0, 5, &wrong)), "the checksum of a message in a compressed set is wrong");
+    let past_all = "the last offset is past the largest possible offset";
+    assert_eq!(rule_of(&set_of(1, 0, 0, 5, &inner(1, &[i64::MAX]))), past_all);
     let far = [inner(0, &[0]), inner(0, &[1 << 40])].concat();
     assert_eq!(rule_of(&set_of(0, 0, 1 << 40, 5, &far)), "a compressed message set spans too many offsets");
 }
