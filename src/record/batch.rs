@@ -136,6 +136,10 @@ pub(crate) fn unpack_into(
     }
     area.clear();
     let packed = header.batch_of(bytes)?.get(BATCH_HEADER_LEN..).unwrap_or_default();
+    if header.record_count == 0 && packed.is_empty() {
+        // Kafka's reader does not look for a stream where no record is left.
+        return Ok(*header);
+    }
     let unpacked = decompressor.decompress(header.codec(), packed, limit, area);
     unpacked.map_err(|error| in_batch(error, BATCH_HEADER_LEN))?;
     // Positions behind the codec would tell nobody anything: the damage is where the compressed records start.

@@ -398,7 +398,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::header::{field, put, seal};
-    use super::super::{BatchBuilder, BatchOptions, Header, golden};
+    use super::super::{BatchBuilder, BatchOptions, Header, RecordBatch, golden};
     use super::*;
 
     /// A batch of hand-made record bytes, its header made to fit them.
@@ -412,6 +412,19 @@ mod tests {
         put(&mut bytes, field::LAST_OFFSET_DELTA, last_offset_delta.to_be_bytes());
         seal(&mut bytes);
         bytes
+    }
+
+    #[test]
+    fn a_compressed_batch_without_records_needs_no_stream() {
+        for codec in 1..=4 {
+            for (area, is_sound) in [(&[][..], true), (&[0; 9][..], false)] {
+                let mut bytes = batch(0, 5, area);
+                put(&mut bytes, field::ATTRIBUTES, [0, codec]);
+                seal(&mut bytes);
+                let read = RecordBatch::from_bytes(&bytes).map(|batch| batch.records().len());
+                assert_eq!(read.ok(), is_sound.then_some(0), "{codec}");
+            }
+        }
     }
 
     /// The damage found in a batch of one record, which starts at position 61.
