@@ -17,7 +17,7 @@ use crate::log::seal::FileSum;
 use crate::log::sealing::EndSnapshot;
 use crate::log::state::{Availability, LogState};
 use crate::log::txn_index::AbortedTransaction;
-use crate::record::{BatchHeader, BuiltBatch, Codec, ControlRecord, LEGACY, RecordBatchRef, TransactionOutcome};
+use crate::record::{BatchHeader, BuiltBatch, Codec, ControlRecord, LEGACY, RecordBatch, TransactionOutcome};
 use crate::sync::RankedGuard;
 use crate::time::Now;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TimestampType};
@@ -442,7 +442,8 @@ pub(crate) fn facts_of(header: &BatchHeader, batch: &[u8]) -> Result<Option<Batc
 
 /// The marker in a control batch; `None` for control records that end no transaction.
 fn end_transaction(batch: &[u8]) -> Result<Option<ControlFacts>> {
-    let batch = RecordBatchRef::from_checked_bytes(batch)?;
+    // Kafka does not compress markers, but reads those that are.
+    let batch = RecordBatch::from_checked_bytes(batch)?;
     let Some(record) = batch.records().next() else { return Ok(Some(ControlFacts::Other)) };
     let control = ControlRecord::parse(record.key(), record.value())?;
     Ok(match control {
@@ -452,4 +453,21 @@ fn end_transaction(batch: &[u8]) -> Result<Option<ControlFacts>> {
         }),
         _ => Some(ControlFacts::Other),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Compression, EndTransactionMarker};
+    use crate::types::{ProducerEpoch, ProducerId};
+
+    #[test]
+    fn a_marker_says_the_same_when_it_is_compressed() {
+        let marker = EndTransactionMarker { outcome: TransactionOutcome::Abort, coordinator_epoch: 7 };
+        let mut marker = marker.to_batch(ProducerId::ZERO, ProducerEpoch::ZERO, Timestamp::from_millis(5));
+        let plain = facts_of(marker.header(), marker.bytes()).unwrap().unwrap();
+        assert!(matches!(plain.control, Some(ControlFacts::EndTransaction { outcome_is_abort: true, .. })));
+        marker.recompress(Compression::Gzip.into()).unwrap();
+        assert_eq!(facts_of(marker.header(), marker.bytes()).unwrap(), Some(plain));
+    }
 }
