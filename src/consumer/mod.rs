@@ -304,8 +304,8 @@ impl Consumer {
     /// # Errors
     /// - [`Error::OffsetOutOfRange`]: the position is not, or not any more, in the log; it names where the log starts and ends.
     /// - [`Error::Corrupt`]: the bytes at the position are damaged; it names the next offset that is intact.
-    /// - [`Error::UnreadableBatch`]: the batch at the position is compressed with a codec that is not built in, larger than
-    ///   [`decompressed_bytes_max`](ConsumerConfig::decompressed_bytes_max) when decompressed, or too old.
+    /// - [`Error::UnreadableBatch`]: the batch at the position is compressed with a codec that is not built in, or larger than
+    ///   [`decompressed_bytes_max`](ConsumerConfig::decompressed_bytes_max) when decompressed.
     /// - [`Error::PinnedMemory`]: too much is held to fetch or decompress more.
     /// - [`Error::InvalidState`]: no partition is assigned.
     /// - [`Error::Closed`], [`Error::UnknownTopicOrPartition`]: the cluster or the topic is gone.

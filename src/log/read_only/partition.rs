@@ -113,8 +113,7 @@ impl ReadOnlyLog {
     /// did, as long as the witness knows the partition; without a witness the end of the log is looked at.
     ///
     /// # Errors
-    /// [`Error::UnknownTopicOrPartition`]: the topic was deleted, and perhaps created again; [`Error::Io`];
-    /// [`Error::InvalidRecord`]: the log holds messages in a format that is older than record batches.
+    /// [`Error::UnknownTopicOrPartition`]: the topic was deleted, and perhaps created again; [`Error::Io`].
     ///
     /// # Examples
     /// ```
