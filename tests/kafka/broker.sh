@@ -5,7 +5,7 @@
 #   tests/kafka/broker.sh --self-test      proves, without Java, that the comparisons notice differences
 #   tests/kafka/broker.sh --fixtures DIR   writes what tests/fixtures/kafka-4.0-broker holds to DIR
 #
-# Needs what judge.sh needs, which calls the self-test, and skips as it does.
+# Needs what judge.sh needs, and skips as it does; judge.sh calls both. However the script ends, no broker is left.
 #
 # Kafka to logstead: Exchange.java writes topics of every kind and notes all that Kafka's own consumer and admin see, in both
 # isolations. The broker is stopped, and in a later session killed. Copies of its folder must then show logstead the same:
@@ -24,18 +24,43 @@ data=$work/data
 logstead=$target/release/logstead
 fixtures=$root/tests/fixtures/kafka-4.0-broker
 isolations="read_committed read_uncommitted"
-broker=
+# The processes that must not outlive this script, also by name of a file for the guard: a broker, a client.
+broker= client=
+running=$work/running
 passed=0 failed=0
 
-end_broker() {
-    if [ -n "$broker" ]; then
-        kill -KILL "$broker" 2>/dev/null || true
-        wait "$broker" 2>/dev/null || true
-        broker=
-    fi
+note_running() {
+    echo "$broker $client" >"$running"
 }
-trap end_broker EXIT
-trap 'exit 130' INT TERM HUP
+
+end_broker() {
+    [ -z "$broker" ] || kill -KILL "$broker" 2>/dev/null || true
+    wait_for_end
+}
+
+# The broker is ending.
+wait_for_end() {
+    [ -z "$broker" ] || wait "$broker" 2>/dev/null || true
+    broker=
+    note_running
+}
+
+end_all() {
+    [ -z "$client" ] || kill -KILL "$client" 2>/dev/null || true
+    client=
+    end_broker
+}
+
+# Whoever is killed cannot clean up: the guard does, once nobody holds the other end of its pipe.
+start_guard() {
+    note_running
+    exec 9> >(
+        exec >/dev/null 2>&1
+        trap '' INT TERM HUP
+        cat
+        xargs -r kill -KILL <"$running"
+    )
+}
 
 give_up() {
     echo "$judge: FAILED: $1" >&2
@@ -58,8 +83,19 @@ verdict() {
 
 # ---- the broker
 
+java_options=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx512m)
+
+# Waits for the client as for a job, or a signal would have to wait for it.
 run_java() {
-    timeout --kill-after=10 150 java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$classes:$libs/*" "$@"
+    local status=0
+    timeout --foreground --signal=KILL 300 java "${java_options[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+        -cp "$classes:$libs/*" "$@" 9>&- &
+    client=$!
+    note_running
+    wait "$client" || status=$?
+    client=
+    note_running
+    return $status
 }
 
 exchange() {
@@ -85,6 +121,7 @@ choose_port() {
     give_up "no free port was found"
 }
 
+# write_properties FOLDER INDEX_BYTES
 write_properties() {
     cat >"$work/server.properties" <<EOF
 process.roles=broker,controller
@@ -103,34 +140,36 @@ group.initial.rebalance.delay.ms=0
 log.retention.ms=-1
 log.cleaner.backoff.ms=500
 log.initial.task.delay.ms=600000
-log.index.size.max.bytes=960
+log.index.size.max.bytes=$2
 metadata.max.idle.interval.ms=0
 EOF
 }
 
-# start_broker FOLDER: formats a new folder.
+# start_broker FOLDER INDEX_BYTES: formats a new folder.
 start_broker() {
     local try
     for try in 1 2 3; do
         choose_port
-        write_properties "$1"
+        write_properties "$1" "$2"
         if [ ! -e "$1/meta.properties" ]; then
             run_java kafka.tools.StorageTool format -t bG9nc3RlYWQtYnJva2VyMQ -c "$work/server.properties" >"$work/format.log" 2>&1 ||
                 give_up "the folder cannot be formatted (see $work/format.log)"
         fi
-        java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" kafka.Kafka "$work/server.properties" \
-            >"$work/broker.log" 2>&1 &
+        java "${java_options[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$libs/*" \
+            kafka.Kafka "$work/server.properties" >"$work/broker.log" 2>&1 9>&- &
         broker=$!
+        note_running
         if wait_for_broker; then return; fi
         end_broker
     done
+    cut -c 1-300 "$work/broker.log" | grep -a -m 5 -A 3 ERROR >&2 || true
     give_up "the broker does not start (see $work/broker.log)"
 }
 
-# Until it listens, for a minute at most; fails at once when it has ended.
+# Until it listens, for some minutes at most; fails at once when it has ended.
 wait_for_broker() {
     local tenth
-    for tenth in {1..600}; do
+    for tenth in {1..1800}; do
         kill -0 "$broker" 2>/dev/null || return 1
         if is_open "$port"; then return 0; fi
         sleep 0.1
@@ -141,10 +180,9 @@ wait_for_broker() {
 stop_broker() {
     local tenth
     kill -TERM "$broker"
-    for tenth in {1..600}; do
+    for tenth in {1..1800}; do
         kill -0 "$broker" 2>/dev/null || {
-            wait "$broker" 2>/dev/null || true
-            broker=
+            wait_for_end
             return 0
         }
         sleep 0.1
@@ -191,6 +229,40 @@ same_records() {
     return $status
 }
 
+# offsets_as_kafka EXPECTED DATA: what logstead answers where Kafka has answered, as lines of the same columns. The leader epoch
+# of what is no record is left out: a broker answers with the one under which it leads since its start.
+offsets_as_kafka() {
+    local topic asked
+    awk -F '\t' '$3 == "read_committed" { print $1, $4 }' "$1/offsets" | sort -u | while read -r topic asked; do
+        "$logstead" --data "$2" offsets "$topic" --at "$asked" --json </dev/null |
+            sed -E "s/null/-1/g; s/[^0-9,-]//g; s/,/ /g; s/^([0-9]+)/$topic \\1 $asked/" || return 1
+    done | without_epochs | sort
+}
+
+without_epochs() {
+    awk '$3 == "earliest" || $3 == "latest" { $6 = -1 } { print }'
+}
+
+# same_offsets EXPECTED DATA: and only the differences that `Log::list_offset` tells of, of partitions whose first records are
+# deleted: Kafka finds no record of a time where there is one, or as the one of the largest time one that is deleted.
+same_offsets() {
+    awk -F '\t' '$3 == "read_committed" { print $1, $2, $4, $5, $6, $7 }' "$1/offsets" | without_epochs | sort >"$work/offsets.kafka"
+    offsets_as_kafka "$1" "$2" >"$work/offsets.logstead" || return 1
+    awk '
+        { key = $1 " " $2 " " $3 }
+        NR == FNR { kafka[key] = $0; offset[key] = $4; expected++; next }
+        { found++ }
+        kafka[key] != $0 {
+            start = offset[$1 " " $2 " earliest"]
+            if (start > 0 && $3 != "max-timestamp" && offset[key] == -1 && $4 >= start) next
+            if (start > 0 && $3 == "max-timestamp" && offset[key] < start && ($4 == -1 || $4 >= start)) next
+            print "Kafka " kafka[key] ", logstead " $0
+            wrong++
+        }
+        END { if (found != expected) print found " answers, not " expected
+              exit !expected || wrong > 0 || found != expected }' "$work/offsets.kafka" "$work/offsets.logstead"
+}
+
 # No line may speak of damage, whatever the exit code.
 no_damage() {
     "$logstead" --data "$1" verify >"$work/verify.out" 2>&1 || {
@@ -228,6 +300,7 @@ judge_data() {
     lines=$(cat "$2"/records.* | wc -l)
     verdict "$1: no damage" no_damage "$copy"
     verdict "$1: $lines lines of records, nothing changed" same_records "$2" "$copy"
+    verdict "$1: $(grep -c read_committed "$2/offsets") offsets by what was asked for" same_offsets "$2" "$copy"
     verdict "$1: the folder is as it was" diff -r "$3" "$copy"
     verdict "$1: an owner goes on" goes_on "$2" "$copy"
     verdict "$1: no damage after that" no_damage "$copy"
@@ -330,6 +403,12 @@ self_test() {
         sed -i -e "$change" "$expected/records.read_uncommitted"
         noticed "an expectation that sed '$change' has changed" same_records "$expected" "$copy"
     done
+    for change in '$s/[0-9-]*$/77/' '/earliest/s/[0-9]*\t-1\t/9&/' '$d' '$p'; do
+        rm -rf "$expected"
+        mkdir -p "$expected"
+        sed -e "$change" "$fixtures/clean/offsets" >"$expected/offsets"
+        noticed "offsets that sed '$change' has changed" same_offsets "$expected" "$copy"
+    done
     noticed "the other isolation" diff "$fixtures/clean/records.read_committed" "$fixtures/clean/records.read_uncommitted"
     add_to_byte "$copy/codec-lz4-0/00000000000000000000.log" 100 1
     noticed "a flipped byte in a compressed batch, by the records" same_records "$fixtures/clean" "$copy"
@@ -354,16 +433,16 @@ build_logstead() {
 # One session that ends well, one that is killed: $work/clean and $work/killed, and what Kafka shows of each. Of the killed
 # one that is what Kafka itself has after a restart: it may have forgotten that records were deleted in its last minute.
 write_with_kafka() {
-    start_broker "$data"
+    start_broker "$data" 960
     exchange write "$@"
     exchange dump "$work/dump-clean"
     stop_broker
     copy_folder "$data" "$work/clean"
-    start_broker "$data"
+    start_broker "$data" 960
     exchange more
     end_broker
     copy_folder "$data" "$work/killed"
-    start_broker "$data"
+    start_broker "$data" 960
     exchange dump "$work/dump-killed"
     end_broker
 }
@@ -377,16 +456,18 @@ judge_both() {
     judge_data "Kafka, killed" "$work/dump-killed" "$work/killed"
 
     write_lines
-    start_broker "$work/ours"
+    # Room for all entries of the largest of these folders, or the broker cannot build its indexes anew.
+    start_broker "$work/ours" 1048576
     # shellcheck disable=SC2046 # each line is an argument
     exchange topics $(topics_for_kafka) >"$work/ids"
     stop_broker
     put_folders "$work/ours" "$work/ids"
     copy_folder "$work/ours" "$work/copy"
-    start_broker "$work/ours"
+    start_broker "$work/ours" 1048576
     exchange dump "$work/dump-ours"
     verdict "logstead's folders: $(cat "$work/dump-ours"/records.* | wc -l) lines of records" \
         same_records "$work/dump-ours" "$work/copy"
+    verdict "logstead's folders: offsets by what was asked for" same_offsets "$work/dump-ours" "$work/copy"
     local codec
     for codec in none gzip snappy lz4 zstd; do
         verdict "logstead's lines ($codec) on Kafka's console" same_lines "$codec"
@@ -401,6 +482,9 @@ report() {
 }
 
 mkdir -p "$work"
+trap end_all EXIT
+trap 'exit 130' INT TERM HUP
+start_guard
 case ${1:-} in
 "")
     judge_both

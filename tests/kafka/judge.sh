@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Lets Apache Kafka's own DumpLogSegments judge partition folders.
 #
-#   tests/kafka/judge.sh                 writes folders with the example `write_for_kafka` and judges each of them
+#   tests/kafka/judge.sh                 writes folders with the example `write_for_kafka`, judges each of them, and then lets
+#                                        a running broker judge (broker.sh)
 #   tests/kafka/judge.sh FOLDER...       judges the given partition folders
 #   tests/kafka/judge.sh --self-test     proves that the judge accepts Kafka's own folders and complains about damaged ones
 #
@@ -244,7 +245,7 @@ case ${1:-} in
     "$root/tests/kafka/broker.sh" --self-test
     ;;
 -*)
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 *)
@@ -259,5 +260,7 @@ case ${1:-} in
     done
     report
     $every_kind
+    # Last, for it may skip. It takes the folders that were just judged.
+    [ $every_kind = true ] || "$root/tests/kafka/broker.sh"
     ;;
 esac

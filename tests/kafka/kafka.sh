@@ -61,7 +61,8 @@ fetch_kafka() {
 
 # Runs DumpLogSegments in the current folder. Kafka 4.0 has it in the broker's jar, later versions in org.apache.kafka.tools.
 dump_log_segments() {
-    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" kafka.tools.DumpLogSegments "$@"
+    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$libs/*" \
+        kafka.tools.DumpLogSegments "$@"
 }
 
 join_with_commas() {
