@@ -118,24 +118,28 @@ impl Log {
     /// ```
     pub fn apply_retention(&self, at: RetentionTime) -> Result<RetentionOutcome> {
         let _token = self.maintenance.lock();
-        let mut removed = Vec::new();
         let mut look = self.look_for_expired(at)?;
-        let wanted = look.plan.reasons.len();
-        let ready = wanted.min(look.sealed);
-        self.remove_first(&look, 0..ready, &mut removed)?;
-        if ready < wanted {
-            // The rest is not sealed yet, and the newest segment not even rolled.
-            if look.is_emptied {
-                self.roll_expired(&look, at)?;
-            }
-            self.flush()?;
-            self.remove_first(&look, ready..wanted, &mut removed)?;
-        }
-        if wanted > 0 {
+        let removed = self.remove_expired(&look, at)?;
+        if !look.plan.reasons.is_empty() {
             look = self.look_for_expired(at)?;
         }
         let log_start = self.published.lock().log_start;
         Ok(RetentionOutcome { removed, log_start, next: look.plan.next })
+    }
+
+    /// Does what a look has decided. The caller holds the token.
+    fn remove_expired(&self, look: &Look, at: RetentionTime) -> Result<Vec<RemovedSegment>> {
+        let mut removed = Vec::new();
+        let wanted = look.plan.reasons.len();
+        let ready = wanted.min(look.sealed);
+        self.remove_first(look, 0..ready, &mut removed)?;
+        if ready < wanted {
+            // The rest is not sealed yet, and the newest segment not even rolled.
+            let stays = look.is_emptied && !self.roll_expired(look, at)?;
+            self.flush()?;
+            self.remove_first(look, ready..wanted.saturating_sub(usize::from(stays)), &mut removed)?;
+        }
+        Ok(removed)
     }
 
     /// The caller holds the token.
@@ -180,14 +184,14 @@ impl Log {
         Ok(())
     }
 
-    /// Rolls the newest segment, all of which has expired, unless something was appended to it since.
-    fn roll_expired(&self, look: &Look, at: RetentionTime) -> Result<()> {
+    /// Rolls the newest segment, all of which has expired, unless something was appended to it since: whether it was.
+    fn roll_expired(&self, look: &Look, at: RetentionTime) -> Result<bool> {
         let mut state = self.state.lock();
         state.check_writable(&self.context.tp)?;
         let log_end = state.log_end();
         let is_as_seen = look.facts.last().is_some_and(|newest| newest.next == log_end);
         let is_newest = look.segments.last().is_some_and(|newest| newest.base_offset() == state.active.base_offset());
-        if is_as_seen && is_newest { self.roll(&mut state, log_end, at.now()) } else { Ok(()) }
+        if is_as_seen && is_newest { self.roll(&mut state, log_end, at.now()).map(|()| true) } else { Ok(false) }
     }
 
     /// Moves the log start up to `offset`, and deletes the sealed segments below. The caller holds the token.
@@ -246,5 +250,41 @@ impl Log {
             self.sync_folder()?;
         }
         Ok(renamed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{LogDirectory, RetentionClock};
+    use crate::record::{BatchBuilder, BatchOptions};
+    use crate::storage::MemStorage;
+    use crate::time::{Clock, ManualClock};
+    use crate::types::{LeaderEpoch, TopicPartition};
+    use std::time::Duration;
+
+    #[test]
+    fn the_newest_segment_stays_when_something_is_appended_to_it_after_the_look() {
+        let now = ManualClock::new().now();
+        let directory = LogDirectory::options().seed(1).storage(MemStorage::new()).open("/data").unwrap();
+        let config = crate::config::LogConfig::new().segment_bytes(250).retention_bytes(Some(0));
+        let log = directory.open_log(&TopicPartition::new("orders", 0).unwrap(), None, config, now).unwrap();
+        log.begin_epoch(LeaderEpoch::ZERO).unwrap();
+        let append = || {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            builder.append(None, None, Some(&[7; 40]), &[]).unwrap();
+            log.append_as_leader(&mut builder.build().unwrap(), now).unwrap();
+            log.advance_high_watermark(log.flush().unwrap()).unwrap();
+        };
+        (0..3).for_each(|_| append());
+        let at = RetentionClock::new(Duration::ZERO).look(now);
+        let look = log.look_for_expired(at).unwrap();
+        assert!(look.is_emptied && look.facts.len() == 2);
+        append();
+        let removed = log.remove_expired(&look, at).unwrap();
+        let removed: Vec<i64> = removed.iter().map(|gone| gone.base_offset.get()).collect();
+        // Only whole segments go.
+        assert_eq!((removed, log.log_start_offset()), (vec![0], Offset::from(2)));
+        assert_eq!(log.segments().len(), 1);
     }
 }
