@@ -448,7 +448,7 @@ impl HostedPartition {
         let _token = self.opening.lock();
         let mut role = self.role.lock();
         role.config = config.clone();
-        role.retention = RetentionWatch::default();
+        role.retention.look_again();
         let Some(log) = self.opened_log() else { return Ok(Released::default()) };
         let durability = config.get_durability();
         log.update_config(config)?;

@@ -30,6 +30,8 @@ pub(super) struct RetentionWatch {
     bytes_left: Option<u64>,
     /// Bytes appended since the look began that `bytes_left` will come from.
     appended: u64,
+    /// Tells the newest look from those before it, of which nobody wants to hear any more.
+    look: u64,
 }
 
 /// Before every time that a clock shows.
@@ -38,7 +40,7 @@ const NOW: Timestamp = Timestamp::from_millis(i64::MIN);
 impl Default for RetentionWatch {
     /// Nobody has looked yet.
     fn default() -> RetentionWatch {
-        RetentionWatch { due: Some(NOW), bytes_left: Some(1), appended: 0 }
+        RetentionWatch { due: Some(NOW), bytes_left: Some(1), appended: 0, look: 0 }
     }
 }
 
@@ -54,13 +56,22 @@ impl RetentionWatch {
         self.bytes_left.is_none()
     }
 
-    /// A look begins.
-    fn begin(&mut self) {
-        self.appended = 0;
+    /// By other rules, or after something else was done to the log, what an earlier look has found counts for nothing.
+    pub(super) fn look_again(&mut self) {
+        *self = RetentionWatch { look: self.look.wrapping_add(1), ..RetentionWatch::default() };
+    }
+
+    /// A look begins; returns which.
+    fn begin(&mut self) -> u64 {
+        (self.appended, self.look) = (0, self.look.wrapping_add(1));
+        self.look
     }
 
     /// What the look has found. What was appended meanwhile it may have missed.
-    fn end(&mut self, next: NextLook) {
+    fn end(&mut self, look: u64, next: NextLook) {
+        if look != self.look {
+            return;
+        }
         self.bytes_left = next.after_bytes.and_then(|bytes| bytes.checked_sub(self.appended)).filter(|left| *left > 0);
         let is_missed = next.after_bytes.is_some() && self.bytes_left.is_none();
         self.due = if is_missed { Some(NOW) } else { next.at };
@@ -75,7 +86,7 @@ impl HostedPartition {
 
     /// Deletes what has expired.
     fn apply_retention(&self, at: RetentionTime) {
-        self.role.lock().retention.begin();
+        let look = self.role.lock().retention.begin();
         let next = self.delete_expired(at).unwrap_or_else(|error| match error {
             // Space may come back by itself.
             Error::OutOfSpace { .. } => NextLook { at: Some(at.now().wall), after_bytes: None },
@@ -88,7 +99,7 @@ impl HostedPartition {
             // It is gone, damaged or offline: nothing more is deleted until it is opened again.
             _ => NextLook::default(),
         });
-        self.role.lock().retention.end(next);
+        self.role.lock().retention.end(look, next);
     }
 
     fn is_offline(&self) -> bool {
@@ -126,7 +137,7 @@ impl HostedPartition {
         let deleted = log.delete_before(before.unwrap_or_else(|| log.high_watermark()));
         let start = deleted.map_err(|error| self.or_retired(error))?;
         // Segments that were not sealed yet go with the next look.
-        self.role.lock().retention = RetentionWatch::default();
+        self.role.lock().retention.look_again();
         self.host.background.look_for_expired(self.host.clock.now().mono);
         Ok(start)
     }
@@ -154,8 +165,8 @@ impl Broker {
     pub(crate) fn remove_due(&self, now: Now) {
         let next = match self.host.directory.remove_due(now) {
             Ok(next) => next,
-            // What could not be removed waits for another delay.
-            Err(_) => Some(now.mono.after(SLEEP_MAX)),
+            // What could not be removed waits for another delay; it does not keep the rest waiting.
+            Err(_) => self.host.directory.remove_due(now).unwrap_or_else(|_| Some(now.mono.after(SLEEP_MAX))),
         };
         if let Some(next) = next {
             self.host.background.remove_at(next);
@@ -176,8 +187,8 @@ mod tests {
         let mut watch = RetentionWatch::default();
         assert!(watch.on_append(5), "the first append to a log that nobody has looked at");
         assert!(!watch.on_append(5), "that look is still to come");
-        watch.begin();
-        watch.end(NextLook { at: Some(time(9)), after_bytes: Some(10) });
+        let look = watch.begin();
+        watch.end(look, NextLook { at: Some(time(9)), after_bytes: Some(10) });
         assert_eq!(watch.due, Some(time(9)));
         assert!(!watch.on_append(9));
         assert!(watch.on_append(1));
@@ -189,18 +200,32 @@ mod tests {
         for (appended, due) in [(9, None), (10, Some(NOW)), (11, Some(NOW))] {
             let mut watch = RetentionWatch::default();
             watch.on_append(1);
-            watch.begin();
+            let look = watch.begin();
             watch.on_append(appended);
-            watch.end(NextLook { at: None, after_bytes: Some(10) });
+            watch.end(look, NextLook { at: None, after_bytes: Some(10) });
             assert_eq!(watch.due, due, "{appended}");
         }
     }
 
     #[test]
+    fn what_a_look_has_found_by_rules_that_were_changed_meanwhile_does_not_count() {
+        let mut watch = RetentionWatch::default();
+        let look = watch.begin();
+        watch.look_again();
+        watch.end(look, NextLook::default());
+        assert_eq!(watch.due, Some(NOW), "nobody has looked by the new rules yet");
+        // Of two looks at once the one that began later has seen more.
+        let (first, second) = (watch.begin(), watch.begin());
+        watch.end(second, NextLook { at: Some(time(9)), after_bytes: Some(10) });
+        watch.end(first, NextLook { at: None, after_bytes: Some(100) });
+        assert_eq!((watch.due, watch.bytes_left), (Some(time(9)), Some(10)));
+    }
+
+    #[test]
     fn nothing_is_due_where_nothing_can_expire() {
         let mut watch = RetentionWatch::default();
-        watch.begin();
-        watch.end(NextLook::default());
+        let look = watch.begin();
+        watch.end(look, NextLook::default());
         assert!(!watch.on_append(u64::MAX));
         assert_eq!(watch.due, None);
     }

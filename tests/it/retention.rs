@@ -519,3 +519,17 @@ fn the_folders_of_a_deleted_topic_stay_for_a_while() {
     assert_eq!(killed.folders("-delete"), 0, "opening removes what a crash has left");
     assert_eq!(town.restart().folders("-delete"), 0, "and so does closing");
 }
+
+#[test]
+fn a_file_that_cannot_be_removed_does_not_keep_others_waiting() {
+    let town = Town::with_topic(small());
+    town.produce(7);
+    town.storage.fail(Fault::nth(0).of_kind(OperationKind::Remove).on_paths_ending_with("00.log.deleted"));
+    town.cluster.delete_records(&tp(), RecordsToDelete::Before(offset(2))).unwrap();
+    town.pass(Duration::from_secs(30));
+    town.cluster.delete_records(&tp(), RecordsToDelete::Before(offset(4))).unwrap();
+    town.pass(Duration::from_secs(61));
+    assert_eq!(town.files(".log.deleted"), ["00000000000000000000.log.deleted"], "the first attempt failed");
+    town.pass(Duration::from_secs(60));
+    assert_eq!(town.files(".deleted"), [""; 0]);
+}
