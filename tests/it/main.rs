@@ -28,6 +28,7 @@ mod errors;
 mod faults;
 mod kafka;
 mod legacy;
+mod log_start;
 mod producer;
 mod read;
 mod read_only;
