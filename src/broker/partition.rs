@@ -29,7 +29,7 @@ const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 pub(crate) struct HostedPartition {
     this: Weak<HostedPartition>,
     tp: TopicPartition,
-    topic_id: TopicId,
+    pub(super) topic_id: TopicId,
     epoch: LeaderEpoch,
     pub(super) host: Arc<Host>,
     commit_lane: CommitLane,
@@ -172,10 +172,14 @@ impl HostedPartition {
     }
 
     /// The caller holds the token.
-    pub(super) fn open_to_lead(&self) -> Result<Arc<Log>> {
+    fn open_to_lead(&self) -> Result<Arc<Log>> {
         let config = self.role.lock().config.clone();
-        let durability = config.get_durability();
         let log = self.host.directory.open_log(&self.tp, Some(self.topic_id), config, self.host.clock.now())?;
+        self.lead(&log).map(|()| log)
+    }
+
+    /// Takes the lead of a log that was just opened. The caller holds the token.
+    pub(super) fn lead(&self, log: &Log) -> Result<()> {
         match log.begin_epoch(self.epoch) {
             Ok(()) => {
                 let ends = LogEnds {
@@ -183,15 +187,15 @@ impl HostedPartition {
                     synced: log.synced_offset(),
                     high_watermark: log.high_watermark(),
                 };
-                let (leader, effects) = Leader::new(durability, ends);
-                apply(&log, effects)?;
+                let (leader, effects) = Leader::new(log.config().get_durability(), ends);
+                apply(log, effects)?;
                 self.role.lock().leader = Some(leader);
             }
             // Damaged: what is intact can be read, and appends tell why they are refused.
             Err(Error::Offline { .. }) => {}
             Err(error) => return Err(error),
         }
-        Ok(log)
+        Ok(())
     }
 
     /// Appends a batch. How it went is told through `produce.done`, at the latest when the partition is gone.

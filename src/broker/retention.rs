@@ -120,12 +120,13 @@ impl HostedPartition {
         if let Some(next) = self.host.directory.next_look_unopened(self.topic_partition(), &config, at)? {
             return Ok(next);
         }
-        let log = self.open_to_lead()?;
-        let outcome = log.apply_retention(at);
-        let closed = log.close();
+        let opening = (config, self.host.clock.now());
+        let next = self.host.directory.with_log(self.topic_partition(), self.topic_id, opening, |log| {
+            self.lead(log)?;
+            log.apply_retention(at).map(|outcome| outcome.next)
+        });
         self.role.lock().leader = None;
-        let outcome = outcome?;
-        closed.map(|()| outcome.next)
+        next
     }
 
     /// Deletes the records below an offset, or all that are committed; returns where the log starts then.

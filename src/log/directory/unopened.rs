@@ -5,16 +5,18 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Weak;
 
 use crate::config::LogConfig;
 use crate::error::{IoContext, Result};
-use crate::log::LogDirectory;
 use crate::log::layout::SegmentFile;
 use crate::log::retention::{
     NextLook, RetentionLimits, RetentionSubject, RetentionTime, SegmentAge, SegmentFacts, plan,
 };
+use crate::log::{Log, LogDirectory};
 use crate::storage::{OpenMode, Storage};
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::time::Now;
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
 /// Of a time index the last entry tells the largest timestamp: 8 bytes of it, and 4 of an offset.
 const TIME_ENTRY_BYTES: u64 = 12;
@@ -45,6 +47,35 @@ impl LogDirectory {
         let age = |place: usize| age_of(&*files.storage, &folder, *bases.get(place).unwrap_or(&Offset::ZERO));
         let plan = plan(subject, at, age)?;
         Ok(plan.reasons.is_empty().then_some(plan.next))
+    }
+
+    /// Opens a log for this work only and closes it again. Nobody else gets hold of it meanwhile, not even a checkpoint, which
+    /// would keep it from being opened again right afterwards, or write down where it stood before.
+    ///
+    /// # Errors
+    /// Those of [`open_log`](Self::open_log), of the work, and of [`Log::close`].
+    pub(crate) fn with_log<T>(
+        &self,
+        tp: &TopicPartition,
+        topic_id: TopicId,
+        (config, now): (LogConfig, Now),
+        work: impl FnOnce(&Log) -> Result<T>,
+    ) -> Result<T> {
+        config.validate()?;
+        self.core.begin_opening(tp)?;
+        let worked = self.core.open_log(tp, Some(topic_id), config, now).and_then(|log| {
+            {
+                // If it is not closed soundly, it counts as dropped.
+                let mut state = self.core.state.lock();
+                state.logs.insert(tp.clone(), Weak::new());
+                state.unrecovered.remove(tp);
+            }
+            let worked = work(&log);
+            let closed = log.close();
+            worked.and_then(|worked| closed.map(|()| worked))
+        });
+        self.core.state.lock().opening.remove(tp);
+        worked
     }
 }
 
@@ -78,4 +109,35 @@ fn age_of(storage: &dyn Storage, folder: &Path, base: Offset) -> Result<SegmentA
     let mut timestamp = [0; 8];
     index.read_exact_at(last, &mut timestamp).context("read", &path)?;
     Ok(SegmentAge { largest: Some(Timestamp::from_millis(i64::from_be_bytes(timestamp))), modified })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::storage::MemStorage;
+    use crate::time::{Clock, ManualClock};
+
+    #[test]
+    fn a_log_that_was_opened_for_some_work_can_be_opened_right_afterwards() {
+        let (storage, now) = (MemStorage::new(), ManualClock::new().now());
+        let open = || LogDirectory::options().seed(1).storage(storage.clone()).open("/data").unwrap();
+        let (directory, tp) = (open(), TopicPartition::new("orders", 0).unwrap());
+        let topic_id = TopicId::from_random([7, 7]).unwrap();
+        let mut held = Vec::new();
+        let worked = directory.with_log(&tp, topic_id, (LogConfig::new(), now), |log| {
+            // What a checkpoint has in its hands while it syncs one log after the other.
+            held = directory.core.open_logs();
+            let refused = directory.open_log(&tp, None, LogConfig::new(), now);
+            assert!(matches!(refused, Err(Error::InvalidState { .. })));
+            Ok(log.log_end_offset())
+        });
+        assert_eq!(worked.unwrap(), Offset::ZERO);
+        directory.open_log(&tp, None, LogConfig::new(), now).unwrap().close().unwrap();
+        let failed = directory.with_log(&tp, topic_id, (LogConfig::new(), now), |_| Err::<(), _>(Error::Closed));
+        assert!(matches!(failed, Err(Error::Closed)));
+        drop(held);
+        directory.close().unwrap();
+        assert!(open().report().was_clean, "it was closed, whatever became of the work");
+    }
 }
