@@ -224,10 +224,18 @@ impl Lane {
 
     /// Fetches what is at the position; `false` when there is nothing (yet).
     fn fetch(&mut self, reading: &Reading) -> Result<bool> {
-        let from = self.position()?;
-        let slice = match &self.fetched_to {
-            Some(before) if before.next_offset() == from => self.source.fetch_after(before, reading.limits)?,
-            Some(_) | None => self.source.fetch(from, reading.limits)?,
+        let (from, slice) = loop {
+            let from = self.position()?;
+            let fetched = match &self.fetched_to {
+                Some(before) if before.next_offset() == from => self.source.fetch_after(before, reading.limits),
+                Some(_) | None => self.source.fetch(from, reading.limits),
+            };
+            match fetched {
+                // Records were deleted since the beginning was asked for: it is elsewhere now.
+                Err(Error::OffsetOutOfRange { start, .. })
+                    if from < start && matches!(self.position, Position::Beginning) => {}
+                other => break (from, other?),
+            }
         };
         if slice.is_empty() {
             let next_offset = slice.next_offset().max(from);

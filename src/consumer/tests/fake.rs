@@ -21,11 +21,13 @@ pub(super) struct Watched {
     pub(super) shy: usize,
     /// Is deleted up to here when somebody asks about aborted transactions.
     pub(super) fading: Option<Offset>,
+    /// Is deleted up to here just before it is read for the first time.
+    pub(super) fleeting: Option<Offset>,
 }
 
 impl Watched {
     pub(super) fn of(inner: &Arc<HostedPartition>) -> Watched {
-        Watched { inner: Arc::clone(inner), looks: AtomicUsize::new(0), shy: 0, fading: None }
+        Watched { inner: Arc::clone(inner), looks: AtomicUsize::new(0), shy: 0, fading: None, fleeting: None }
     }
 
     /// A consumer of nothing else, on a clock that stands still.
@@ -43,7 +45,11 @@ impl FetchSource for Watched {
         self.inner.offsets()
     }
     fn fetch(&self, from: Offset, limits: ReadLimits) -> Result<LogSlice> {
-        let is_shy = self.looks.fetch_add(1, Ordering::SeqCst) < self.shy;
+        let look = self.looks.fetch_add(1, Ordering::SeqCst);
+        if let Some(fleeting) = self.fleeting.filter(|_| look == 0) {
+            self.inner.log()?.delete_before(fleeting)?;
+        }
+        let is_shy = look < self.shy;
         self.inner.fetch(from, if is_shy { ReadLimits::bytes(0).strict() } else { limits })
     }
     fn fetch_after(&self, slice: &LogSlice, limits: ReadLimits) -> Result<LogSlice> {

@@ -200,6 +200,16 @@ fn aborted_records_stay_hidden_when_their_marker_is_deleted_meanwhile() {
 }
 
 #[test]
+fn the_beginning_is_where_it_is_when_it_is_read() {
+    let rig = Rig::new(1);
+    rig.append_values(0, &["old"]);
+    rig.append_values(0, &["young"]);
+    rig.partitions[0].sync().unwrap();
+    let source = Arc::new(Watched { fleeting: Some(at(1)), ..Watched::of(&rig.partitions[0]) });
+    assert_eq!(values(&source.consumer().poll(NOW).unwrap()), ["young"]);
+}
+
+#[test]
 fn the_position_moves_over_what_nobody_sees() {
     let rig = Rig::new(1);
     rig.append(0, transactional(1, 0, &["aborted"]));
