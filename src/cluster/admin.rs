@@ -207,7 +207,7 @@ impl Cluster {
     /// Their files go with the next look for expired records, as far as whole segments are concerned.
     ///
     /// An offset at or below the start changes nothing. A consumer that stands below the new start gets
-    /// [`Error::OffsetOutOfRange`], or is reset as it was told to.
+    /// [`Error::OffsetOutOfRange`], and says itself where it goes on; one that has yet to begin at the beginning begins here.
     ///
     /// # Errors
     /// [`Error::UnknownTopicOrPartition`]; [`Error::OffsetOutOfRange`] above the high watermark;
