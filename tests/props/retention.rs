@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logstead::config::{Durability, LogConfig};
-use logstead::log::{Log, LogDirectory, ReadIsolation, ReadLimits, RetentionClock, RetentionReason};
-use logstead::record::{BatchBuilder, BatchOptions};
+use logstead::log::{Log, LogDirectory, ReadIsolation, ReadLimits, RemovedSegment, RetentionClock, RetentionReason};
+use logstead::record::{BatchBuilder, BatchHeader, BatchOptions};
 use logstead::storage::{CrashModel, MemStorage};
 use logstead::time::{Clock, ManualClock};
 use logstead::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
@@ -175,7 +175,13 @@ impl World {
             match gone.reason {
                 RetentionReason::BelowLogStart => assert!(gone.next_offset.get() <= self.start),
                 RetentionReason::Size => assert!(left >= self.config.get_retention_bytes().unwrap()),
-                RetentionReason::Time => assert!(at.is_confirmed() && self.config.get_retention_time().is_some()),
+                RetentionReason::Time => {
+                    let limit = i64::try_from(self.config.get_retention_time().unwrap().as_millis()).unwrap();
+                    let (wall, largest) = (self.clock.now().wall.as_millis(), self.largest_time(gone));
+                    assert!(at.is_confirmed());
+                    // Of a date that is far ahead nothing follows.
+                    assert!(largest - wall > 3_600_000 || wall - largest > limit, "{largest} {wall} {limit}");
+                }
             }
         }
         let expected = outcome.removed.last().map_or(self.start, |last| last.next_offset.get().max(self.start));
@@ -187,6 +193,13 @@ impl World {
             assert!(waits, "it says when something goes, and it has not gone: {outcome:?}");
         }
         directory.remove_due(self.clock.now()).unwrap();
+    }
+
+    fn largest_time(&self, segment: &RemovedSegment) -> i64 {
+        let is_in = |base: i64| (segment.base_offset.get()..segment.next_offset.get()).contains(&base);
+        let batches = self.written.iter().filter(|(base, _)| is_in(*base));
+        let times = batches.map(|(_, bytes)| BatchHeader::parse(bytes).unwrap().max_timestamp().unwrap().as_millis());
+        times.max().unwrap()
     }
 
     fn crash(&mut self, seed: u64) {
@@ -222,7 +235,7 @@ impl World {
 }
 
 fn count_of(batch: &[u8]) -> i64 {
-    i64::from(logstead::record::BatchHeader::parse(batch).unwrap().last_offset_delta()) + 1
+    i64::from(BatchHeader::parse(batch).unwrap().last_offset_delta()) + 1
 }
 
 fn between(low: i64, high: i64, part: u8) -> Offset {
