@@ -1,12 +1,15 @@
 //! Data folders that a Kafka broker wrote: `tests/fixtures/kafka-4.0-broker`, stopped in order and killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use logstead::cluster::{Cluster, Driver};
 use logstead::config::Isolation;
+use logstead::consumer::{ConsumerBuilder, ConsumerRecord};
 use logstead::log::{ListedOffset, OffsetSpec, ProducerEntry, TransactionIndex, decode_producer_snapshot};
 use logstead::time::ManualClock;
 use logstead::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
@@ -305,4 +308,128 @@ fn a_killed_brokers_epochs_go_on_from_what_it_had_led() {
     let latest = cluster.list_offsets([(tp.clone(), OffsetSpec::MaxTimestamp)], Isolation::ReadCommitted).unwrap();
     let found = latest[&tp].unwrap();
     assert_eq!((found.offset, found.leader_epoch), (Offset::from(12), LeaderEpoch::new(2)));
+}
+
+/// Bytes as `logstead consume --format json` writes them: text in quotes, base64 under a longer name where they are no text.
+fn put_bytes(line: &mut String, name: &str, bytes: Option<&[u8]>) {
+    match bytes.map(|bytes| (bytes, str::from_utf8(bytes))) {
+        None => write!(line, "\"{name}\":null"),
+        Some((_, Ok(text))) => write!(line, "\"{name}\":\"{}\"", escaped(text)),
+        Some((bytes, Err(_))) => write!(line, "\"{name}_base64\":\"{}\"", base64(bytes)),
+    }
+    .unwrap();
+}
+
+fn escaped(text: &str) -> String {
+    let mut all = String::new();
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => all.extend(['\\', c]),
+            '\u{8}' => all.push_str("\\b"),
+            '\u{c}' => all.push_str("\\f"),
+            '\n' => all.push_str("\\n"),
+            '\r' => all.push_str("\\r"),
+            '\t' => all.push_str("\\t"),
+            c if c < ' ' => write!(all, "\\u{:04x}", u32::from(c)).unwrap(),
+            c => all.push(c),
+        }
+    }
+    all
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut all = String::new();
+    for three in bytes.chunks(3) {
+        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
+        for digit in 0..4 {
+            let known = digit <= three.len();
+            all.push(if known { DIGITS[(bits >> (18 - 6 * digit) & 63) as usize].into() } else { '=' });
+        }
+    }
+    all
+}
+
+fn line(record: &ConsumerRecord<'_>) -> String {
+    let timestamp = record.timestamp().map_or("null".to_owned(), |timestamp| timestamp.as_millis().to_string());
+    let mut line = format!(
+        "{{\"topic\":\"{}\",\"partition\":{},\"offset\":{},\"timestamp\":{timestamp},",
+        record.topic(),
+        record.partition(),
+        record.offset()
+    );
+    put_bytes(&mut line, "key", record.key());
+    line.push(',');
+    put_bytes(&mut line, "value", record.value());
+    line.push_str(",\"headers\":[");
+    for (nth, header) in record.headers().enumerate() {
+        line.push_str(if nth == 0 { "{" } else { ",{" });
+        put_bytes(&mut line, "key", Some(header.key_bytes()));
+        line.push(',');
+        put_bytes(&mut line, "value", header.value());
+        line.push('}');
+    }
+    line + "]}"
+}
+
+/// Everything that consumers see of the broker's topics, a line a record, partition after partition.
+fn records(isolation: Isolation, tps: &[TopicPartition], consumer: impl Fn() -> ConsumerBuilder) -> Vec<String> {
+    let mut lines = Vec::new();
+    for tp in tps {
+        let mut consumer = consumer().isolation(isolation).assign([tp]).build().unwrap();
+        let end = consumer.end_offset(tp).unwrap();
+        for _ in 0..10_000 {
+            if consumer.position(tp).unwrap() == end {
+                break;
+            }
+            lines.extend(consumer.poll(Duration::from_millis(1)).unwrap().iter().map(|record| line(&record)));
+        }
+        assert_eq!(consumer.position(tp).unwrap(), end, "{tp}");
+    }
+    lines
+}
+
+/// What Kafka's consumer has read of the same folder.
+fn assert_records(kind: &str, what: &str, consumer: impl Fn() -> ConsumerBuilder) {
+    let tps: BTreeSet<_> = answers(kind).into_iter().map(|answer| answer.tp).collect();
+    let tps: Vec<_> = tps.into_iter().collect();
+    assert!(tps.len() > 15);
+    for isolation in ISOLATIONS {
+        let expected = text(kind, &format!("records.{}", isolation.as_str()));
+        let found = records(isolation, &tps, &consumer);
+        assert!(found.len() > 150, "{kind}: {}", found.len());
+        for (found, expected) in found.iter().zip(expected.lines()) {
+            assert_eq!(found, expected, "{kind}, {what}, {}", isolation.as_str());
+        }
+        assert_eq!(found.len(), expected.lines().count(), "{kind}, {what}, {}", isolation.as_str());
+    }
+}
+
+#[test]
+fn consumers_see_every_record_that_kafkas_consumer_has_seen() {
+    for kind in ["clean", "killed"] {
+        let folder = copy(kind, |_| ());
+        let cluster = Cluster::open_read_only(folder.path()).unwrap();
+        assert_records(kind, "looked at", || cluster.consumer());
+        drop(cluster);
+        let cluster = Cluster::open(folder.path()).unwrap();
+        assert_records(kind, "opened", || cluster.consumer());
+        cluster.close().unwrap();
+        let cluster = Cluster::open(folder.path()).unwrap();
+        assert_records(kind, "opened again", || cluster.consumer());
+    }
+}
+
+#[test]
+fn records_are_read_as_well_when_nothing_but_the_logs_is_left() {
+    let all = &[".snapshot", ".index", ".timeindex", ".txnindex", "leader-epoch-checkpoint"];
+    for kind in ["clean", "killed"] {
+        let folder = copy(kind, |path| {
+            if ends_with(path, all) {
+                fs::remove_file(path).unwrap();
+            }
+        });
+        let cluster = Cluster::open(folder.path()).unwrap();
+        assert_records(kind, "nothing but logs", || cluster.consumer());
+    }
 }

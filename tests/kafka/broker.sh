@@ -28,6 +28,8 @@ isolations="read_committed read_uncommitted"
 broker= client=
 running=$work/running
 passed=0 failed=0
+# What verify may say of folders that were given to another topic.
+moved_topics=
 
 note_running() {
     echo "$broker $client" >"$running"
@@ -244,18 +246,21 @@ without_epochs() {
 }
 
 # same_offsets EXPECTED DATA: and only the differences that `Log::list_offset` tells of, of partitions whose first records are
-# deleted: Kafka finds no record of a time where there is one, or as the one of the largest time one that is deleted.
+# deleted: Kafka finds no record of a time where there is one, or as the one of the largest time one that is deleted. And of
+# records without a time: before such a segment Kafka finds nothing later, and of nothing but them it names the first one.
 same_offsets() {
     awk -F '\t' '$3 == "read_committed" { print $1, $2, $4, $5, $6, $7 }' "$1/offsets" | without_epochs | sort >"$work/offsets.kafka"
     offsets_as_kafka "$1" "$2" >"$work/offsets.logstead" || return 1
     awk '
         { key = $1 " " $2 " " $3 }
-        NR == FNR { kafka[key] = $0; offset[key] = $4; expected++; next }
+        NR == FNR { kafka[key] = $0; offset[key] = $4; timestamp[key] = $5; expected++; next }
         { found++ }
         kafka[key] != $0 {
             start = offset[$1 " " $2 " earliest"]
             if (start > 0 && $3 != "max-timestamp" && offset[key] == -1 && $4 >= start) next
             if (start > 0 && $3 == "max-timestamp" && offset[key] < start && ($4 == -1 || $4 >= start)) next
+            if ($1 ~ /[.]untimed$/ && $3 ~ /^[0-9]+$/ && offset[key] == -1) next
+            if ($3 == "max-timestamp" && timestamp[key] == -1 && $4 == -1) next
             print "Kafka " kafka[key] ", logstead " $0
             wrong++
         }
@@ -263,13 +268,20 @@ same_offsets() {
               exit !expected || wrong > 0 || found != expected }' "$work/offsets.kafka" "$work/offsets.logstead"
 }
 
-# No line may speak of damage, whatever the exit code.
+# No line may speak of damage, whatever the exit code. Seals name the topic by the id that it had when they were written: where
+# folders were given to a topic of Kafka's, that they disagree is no damage.
 no_damage() {
-    "$logstead" --data "$1" verify >"$work/verify.out" 2>&1 || {
+    local status=0 damages
+    "$logstead" --data "$1" verify >"$work/verify.out" 2>&1 || status=$?
+    damages=$(grep -a '^damage' "$work/verify.out" | grep -avE "${moved_topics:-^$}" || true)
+    [ -z "$damages" ] || {
+        echo "$damages"
+        return 1
+    }
+    [ "$status" = 0 ] || [ -n "$moved_topics" ] || {
         cat "$work/verify.out"
         return 1
     }
-    ! grep -a '^damage' "$work/verify.out"
 }
 
 # goes_on EXPECTED DATA: an owner opens the folder, adds a record to every partition, and closes it; then what Kafka has read
@@ -322,14 +334,14 @@ write_lines() {
     done
 }
 
-# The folders that go to Kafka: folder, a tab, topic and partition there. Of those that the example writes, `epochs` and
-# `highoffsets` are left out: their leader epochs are above any that this broker hands out.
+# The folders that go to Kafka: folder, a tab, topic and partition there. Of those that the example writes, `epochs`, its
+# replica, and `highoffsets` are left out: their leader epochs are above any that this broker hands out.
 folders_for_kafka() {
     local kind folder name
     for kind in "$written" "$written/cluster" "$work/lines"; do
         for folder in "$kind"/*-[0-9]*; do
             name=$(basename "$folder")
-            case $name in epochs-* | highoffsets-* | *-delete | *-stray | __*) continue ;; esac
+            case $name in epochs-* | replicated-1 | highoffsets-* | *-delete | *-stray | __*) continue ;; esac
             printf '%s\t%s\n' "$folder" "from.$(basename "$kind").$name"
         done
     done
@@ -447,14 +459,14 @@ write_with_kafka() {
     end_broker
 }
 
-judge_both() {
-    build_logstead
-    [ -d "$written/cluster" ] || write_folders
-    prepare
+judge_what_kafka_writes() {
     write_with_kafka bulk
     judge_data "Kafka, stopped" "$work/dump-clean" "$work/clean"
     judge_data "Kafka, killed" "$work/dump-killed" "$work/killed"
+}
 
+judge_what_logstead_writes() {
+    [ -d "$written/cluster" ] || write_folders
     write_lines
     # Room for all entries of the largest of these folders, or the broker cannot build its indexes anew.
     start_broker "$work/ours" 1048576
@@ -473,6 +485,7 @@ judge_both() {
         verdict "logstead's lines ($codec) on Kafka's console" same_lines "$codec"
     done
     stop_broker
+    moved_topics='^damage metadata [^ ]*/partition[.]metadata: the topic id is not [^ ]*, which the seals of the log name$'
     judge_data "logstead's folders after Kafka" "$work/dump-ours" "$work/ours"
 }
 
@@ -487,7 +500,10 @@ trap 'exit 130' INT TERM HUP
 start_guard
 case ${1:-} in
 "")
-    judge_both
+    build_logstead
+    prepare
+    judge_what_kafka_writes
+    judge_what_logstead_writes
     report
     ;;
 --fixtures)
