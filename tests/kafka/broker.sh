@@ -353,7 +353,8 @@ topics_for_kafka() {
         awk '{ if ($2 + 1 > count[$1]) count[$1] = $2 + 1 } END { for (name in count) print name ":" count[name] }' | sort
 }
 
-# put_folders DATA IDS: puts them in the place of the empty ones that the broker has made, each under its topic's id.
+# put_folders DATA IDS: puts them in the place of the empty ones that the broker has made, each under its topic's id, and says
+# where their logs start.
 put_folders() {
     local folder name id
     while IFS=$'\t' read -r folder name; do
@@ -363,6 +364,13 @@ put_folders() {
         cp -R "$folder" "$1/$name"
         printf 'version: 0\ntopic_id: %s' "$id" >"$1/$name/partition.metadata"
     done < <(folders_for_kafka)
+    local kind starts
+    starts=$(for kind in "$written" "$written/cluster" "$work/lines"; do
+        [ ! -e "$kind/log-start-offset-checkpoint" ] ||
+            awk -v prefix="from.$(basename "$kind")." 'NR > 2 && !/^(epochs|highoffsets) / { print prefix $0 }' \
+                "$kind/log-start-offset-checkpoint"
+    done)
+    printf '0\n%s\n%s\n' "$(grep -c . <<<"$starts")" "$starts" >"$1/log-start-offset-checkpoint"
 }
 
 # console_consumer TOPIC: Kafka's command line reads 3000 records.
@@ -485,7 +493,7 @@ judge_what_logstead_writes() {
         verdict "logstead's lines ($codec) on Kafka's console" same_lines "$codec"
     done
     stop_broker
-    moved_topics='^damage metadata [^ ]*/partition[.]metadata: the topic id is not [^ ]*, which the seals of the log name$'
+    moved_topics='^damage metadata [^ ]*/partition[.]metadata: the topic id is not [^ ]*, which the seals of the log name$|^damage: '
     judge_data "logstead's folders after Kafka" "$work/dump-ours" "$work/ours"
 }
 
