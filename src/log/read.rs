@@ -203,7 +203,9 @@ impl SegmentReader<'_> {
         if let Some(located) = locate_by_hint(view, from, hint) {
             let (bytes, start) = self.fetch(&located, limits)?;
             // The log may have been cut and written anew since the hint was given.
-            if BatchHeader::parse(visible(&bytes, start, &located)).is_ok_and(|header| header.base_offset() == from) {
+            if BatchHeader::parse(visible(&bytes, start, &located))
+                .is_ok_and(|header| header.base_offset_or(from) == from)
+            {
                 return match accept(view, from, upper, limits, &located, (bytes, start)) {
                     Err(Error::Corrupt(_) | Error::InvalidRecord { .. }) => {
                         self.read_carefully(view, from, upper, limits, located)
