@@ -132,9 +132,8 @@ pub(crate) fn unpack_into(
     area: &mut Vec<u8>,
 ) -> Result<BatchHeader> {
     if header.is_legacy() {
-        return legacy::unpack(header, bytes, limit, area);
+        return legacy::unpack(decompressor, header, bytes, limit, area);
     }
-    area.clear();
     let packed = header.batch_of(bytes)?.get(BATCH_HEADER_LEN..).unwrap_or_default();
     if header.record_count == 0 && packed.is_empty() {
         // Kafka's reader does not look for a stream where no record is left.

@@ -100,7 +100,13 @@ pub(crate) fn is_plausible(header: &BatchHeader, bytes: &[u8]) -> bool {
 
 /// Replaces what is in `area` by the records of the message at the front of `bytes`, laid out as in magic 2, and returns
 /// the header that they are read with. At most `limit` bytes are decompressed.
-pub(super) fn unpack(header: &BatchHeader, bytes: &[u8], limit: usize, area: &mut Vec<u8>) -> Result<BatchHeader> {
+pub(super) fn unpack(
+    decompressor: &mut Decompressor,
+    header: &BatchHeader,
+    bytes: &[u8],
+    limit: usize,
+    area: &mut Vec<u8>,
+) -> Result<BatchHeader> {
     area.clear();
     let outer = outer_message(header, bytes)?;
     if header.codec == Compression::None {
@@ -108,7 +114,7 @@ pub(super) fn unpack(header: &BatchHeader, bytes: &[u8], limit: usize, area: &mu
         return Ok(*header);
     }
     let mut set = Vec::new();
-    let (unpacked, shift) = open_set(header, bytes, limit, &mut set)?;
+    let (unpacked, shift) = open_set(decompressor, header, bytes, limit, &mut set)?;
     let mut rest = set.as_slice();
     let base = unpacked.base_offset.get();
     while !rest.is_empty() {
@@ -127,7 +133,7 @@ pub(super) fn checksums(header: &BatchHeader, bytes: &[u8], limit: usize) -> Res
         return Ok(vec![header.crc]);
     }
     let mut set = Vec::new();
-    open_set(header, bytes, limit, &mut set)?;
+    open_set(&mut Decompressor::default(), header, bytes, limit, &mut set)?;
     let (mut checksums, mut rest) = (Vec::new(), set.as_slice());
     while !rest.is_empty() {
         let (message, behind) = split_message(rest).map_err(|rule| broken(fixed_len(header.magic), rule))?;
@@ -143,18 +149,23 @@ pub(super) fn checksums(header: &BatchHeader, bytes: &[u8], limit: usize) -> Res
 /// # Errors
 /// Why they cannot be read.
 pub(crate) fn resolve(header: &BatchHeader, bytes: &[u8], limit: usize, set: &mut Vec<u8>) -> Result<BatchHeader> {
-    open_set(header, bytes, limit, set).map(|(resolved, _)| resolved)
+    open_set(&mut Decompressor::default(), header, bytes, limit, set).map(|(resolved, _)| resolved)
 }
 
 /// Decompresses and checks a set; also tells what makes absolute offsets of those in it.
-fn open_set(header: &BatchHeader, bytes: &[u8], limit: usize, set: &mut Vec<u8>) -> Result<(BatchHeader, i64)> {
-    set.clear();
+fn open_set(
+    decompressor: &mut Decompressor,
+    header: &BatchHeader,
+    bytes: &[u8],
+    limit: usize,
+    set: &mut Vec<u8>,
+) -> Result<(BatchHeader, i64)> {
     let outer = outer_message(header, bytes)?;
     let at = value_position(header, &outer);
     let value = outer.value.ok_or_else(|| broken(at, "a compressed message set has no value"))?;
-    let header_checksum = if header.magic == 0 { HeaderChecksum::Ignored } else { HeaderChecksum::Verified };
-    let mut decompressor = Decompressor::with(header_checksum);
-    decompressor.decompress(header.codec, value, limit, set).map_err(|error| in_batch(error, at))?;
+    let checksum = if header.magic == 0 { HeaderChecksum::Ignored } else { HeaderChecksum::Verified };
+    let unpacked = decompressor.decompress_checking(checksum, header.codec, value, limit, set);
+    unpacked.map_err(|error| in_batch(error, at))?;
     let found = Summary::of(header, set).map_err(|rule| broken(at, rule))?;
     found.applied_to(header).map_err(|rule| broken(at, rule))
 }

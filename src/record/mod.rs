@@ -56,7 +56,6 @@ mod batch;
 mod builder;
 mod built;
 mod codec;
-#[allow(dead_code, reason = "which parts are in use depends on the features")]
 mod compression;
 mod control;
 pub(crate) mod cursor;

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "gzip")]
 mod gzip;
+#[cfg(any(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd", feature = "zstd-read"))]
 mod input;
 #[cfg(feature = "lz4")]
 mod lz4;
@@ -26,29 +27,26 @@ use crate::error::{ConfigViolation, Error, Result};
 use crate::types::Compression;
 use output::Output;
 
-/// Appends what `packed` holds to `plain`, but no more than `limit` bytes. On failure `plain` is as it was.
+/// As [`Decompressor::decompress`].
 ///
 /// # Errors
-/// - [`Error::Corrupt`], at a position in `packed`, when it is no stream of this codec, or not a whole one.
-/// - [`Error::DecompressedTooLarge`] when more than `limit` bytes would come out.
-/// - [`Error::UnsupportedCodec`] when the codec is not built in.
+/// Those of [`Decompressor::decompress`].
 pub(crate) fn decompress(codec: Compression, packed: &[u8], limit: usize, plain: &mut Vec<u8>) -> Result<()> {
     Decompressor::default().decompress(codec, packed, limit, plain)
 }
 
-/// Appends `plain`, as one stream of `codec`, to `packed`. On failure `packed` is as it was.
+/// As [`Compressor::compress`].
 ///
 /// # Errors
-/// Those of [`Compressor::new`].
+/// Those of [`Compressor::new`] and [`Compressor::compress`].
 pub(crate) fn compress(codec: Compression, level: Option<i32>, plain: &[u8], packed: &mut Vec<u8>) -> Result<()> {
     Compressor::new(codec, level)?.compress(plain, packed)
 }
 
 /// How the checksum over the header of an lz4 frame is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderChecksum {
     /// It has to be right.
-    #[default]
     Verified,
     /// It may be anything: clients that wrote messages of magic 0 computed it over the wrong bytes.
     Ignored,
@@ -57,8 +55,6 @@ pub(crate) enum HeaderChecksum {
 /// Decompresses one batch after another, and keeps what a codec has to allocate for it.
 #[derive(Default)]
 pub(crate) struct Decompressor {
-    /// Concerns lz4 only.
-    header_checksum: HeaderChecksum,
     #[cfg(feature = "gzip")]
     gzip: gzip::Inflater,
     #[cfg(any(feature = "zstd", feature = "zstd-read"))]
@@ -66,15 +62,12 @@ pub(crate) struct Decompressor {
 }
 
 impl Decompressor {
-    #[allow(clippy::needless_update, reason = "what else there is depends on the codecs that are built in")]
-    pub(crate) fn with(header_checksum: HeaderChecksum) -> Decompressor {
-        Decompressor { header_checksum, ..Decompressor::default() }
-    }
-
-    /// As the function [`decompress`].
+    /// Replaces what is in `plain` by what `packed` holds, but by no more than `limit` bytes; by nothing on failure.
     ///
     /// # Errors
-    /// Those of [`decompress`].
+    /// - [`Error::Corrupt`], at a position in `packed`, when it is no stream of this codec, or not a whole one.
+    /// - [`Error::DecompressedTooLarge`] when more than `limit` bytes would come out.
+    /// - [`Error::UnsupportedCodec`] when the codec is not built in.
     pub(crate) fn decompress(
         &mut self,
         codec: Compression,
@@ -82,32 +75,39 @@ impl Decompressor {
         limit: usize,
         plain: &mut Vec<u8>,
     ) -> Result<()> {
-        if codec == Compression::None {
-            if packed.len() > limit {
-                return Err(Error::DecompressedTooLarge { codec: codec.as_str(), max: limit as u64 });
-            }
-            plain.extend_from_slice(packed);
-            return Ok(());
-        }
-        let mut out = Output::new(codec, plain, limit);
-        let result = self.run(codec, packed, &mut out);
+        self.decompress_checking(HeaderChecksum::Verified, codec, packed, limit, plain)
+    }
+
+    /// Like [`decompress`](Self::decompress), where lz4 may have a header checksum that is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`decompress`](Self::decompress).
+    pub(crate) fn decompress_checking(
+        &mut self,
+        checksum: HeaderChecksum,
+        codec: Compression,
+        packed: &[u8],
+        limit: usize,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let mut out = Output::replacing(codec, plain, limit);
+        let result = self.run(checksum, codec, packed, &mut out);
         out.finish(result)
     }
 
-    #[cfg_attr(
-        not(any(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd", feature = "zstd-read")),
-        allow(unused_variables, reason = "no codec is built in")
-    )]
-    fn run(&mut self, codec: Compression, packed: &[u8], out: &mut Output<'_>) -> Result<()> {
+    #[cfg_attr(not(feature = "lz4"), allow(unused_variables, reason = "the checksum concerns lz4 only"))]
+    fn run(&mut self, checksum: HeaderChecksum, codec: Compression, packed: &[u8], out: &mut Output<'_>) -> Result<()> {
         match codec {
+            Compression::None => out.append(packed),
             #[cfg(feature = "gzip")]
             Compression::Gzip => self.gzip.decompress(packed, out),
             #[cfg(feature = "snappy")]
             Compression::Snappy => snappy::decompress(packed, out),
             #[cfg(feature = "lz4")]
-            Compression::Lz4 => lz4::decompress(packed, self.header_checksum, out),
+            Compression::Lz4 => lz4::decompress(packed, checksum, out),
             #[cfg(any(feature = "zstd", feature = "zstd-read"))]
             Compression::Zstd => self.zstd.decompress(packed, out),
+            #[allow(unreachable_patterns, reason = "with all codecs built in none is left")]
             _ => Err(Error::UnsupportedCodec { codec: codec.as_str() }),
         }
     }
@@ -115,7 +115,7 @@ impl Decompressor {
 
 impl fmt::Debug for Decompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decompressor").field("header_checksum", &self.header_checksum).finish_non_exhaustive()
+        f.debug_struct("Decompressor").finish_non_exhaustive()
     }
 }
 
@@ -164,12 +164,7 @@ impl Compressor {
         Ok(Compressor { codec, engine })
     }
 
-    /// The codec that it compresses with.
-    pub(crate) const fn codec(&self) -> Compression {
-        self.codec
-    }
-
-    /// As the function [`compress`].
+    /// Appends `plain`, as one stream of the codec, to `packed`. On failure `packed` is as it was.
     ///
     /// # Errors
     /// [`Error::InvalidRecord`] when the codec cannot take so many bytes at once; none can be in a batch.

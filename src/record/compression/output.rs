@@ -1,7 +1,8 @@
 //! [P] Where a codec writes to: the end of a vector, up to a limit.
 //!
 //! A codec asks for a chunk, fills a part of it and says how much. Chunks are zeroed before a codec sees them; what it left
-//! unused stays zeroed and is given out again, so that each byte is zeroed once however small the steps are.
+//! unused stays zeroed and is given out again, so that each byte is zeroed once however small the steps are. Contents that
+//! are to be replaced are not zeroed again: they are gone over, and what is left of them is cut off.
 
 use crate::error::{Error, Result};
 use crate::record::Compression;
@@ -23,6 +24,11 @@ impl<'a> Output<'a> {
     pub(super) fn new(codec: Compression, bytes: &'a mut Vec<u8>, limit: usize) -> Output<'a> {
         let start = bytes.len();
         Output { codec, bytes, start, end: start, limit }
+    }
+
+    /// Takes up to `limit` bytes in place of those that the vector has.
+    pub(super) fn replacing(codec: Compression, bytes: &'a mut Vec<u8>, limit: usize) -> Output<'a> {
+        Output { codec, bytes, start: 0, end: 0, limit }
     }
 
     /// How many bytes were written.
@@ -71,7 +77,7 @@ impl<'a> Output<'a> {
     }
 
     /// What the codec wrote so far.
-    #[cfg(any(feature = "zstd", feature = "zstd-read"))]
+    #[cfg(all(feature = "zstd-read", any(test, not(feature = "zstd"))))]
     pub(super) fn written_from(&self, from: usize) -> &[u8] {
         self.bytes.get(self.start + from..self.end).unwrap_or_default()
     }
@@ -82,7 +88,7 @@ impl<'a> Output<'a> {
         Error::DecompressedTooLarge { codec: self.codec.as_str(), max: self.limit as u64 }
     }
 
-    /// Leaves the vector with what was written, or as it was when the codec failed.
+    /// Leaves the vector with what was written, or with what it was to keep when the codec failed.
     pub(super) fn finish(self, result: Result<()>) -> Result<()> {
         self.bytes.truncate(if result.is_ok() { self.end } else { self.start });
         result

@@ -154,7 +154,7 @@ fn a_set_is_not_decompressed_past_the_limit() {
     let value = vec![0; 1 << 20];
     let bytes = set_of(1, 0, 0, 5, &message(1, 0, &(0, 5, None, Some(value))));
     let header = BatchHeader::parse(&bytes).unwrap();
-    let refused = unpack(&header, &bytes, 1 << 16, &mut Vec::new());
+    let refused = unpack(&mut Decompressor::default(), &header, &bytes, 1 << 16, &mut Vec::new());
     assert!(matches!(refused, Err(Error::DecompressedTooLarge { .. })), "{refused:?}");
 }
 
@@ -181,7 +181,7 @@ proptest! {
         let bytes = set_of(magic, 0, last + shift, millis, &set);
         let header = BatchHeader::parse(&bytes).unwrap();
         let mut area = Vec::new();
-        let header = unpack(&header, &bytes, set.len(), &mut area).unwrap();
+        let header = unpack(&mut Decompressor::default(), &header, &bytes, set.len(), &mut area).unwrap();
         prop_assert!(area.len() <= set.len());
         super::super::view::check_records(&header, &area).unwrap();
         let found: Vec<Fields> = super::super::Records::resume(&header, &area, header.record_count())

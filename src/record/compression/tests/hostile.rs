@@ -59,7 +59,7 @@ fn every_flipped_byte_is_survived() {
     for codec in CODECS {
         for mut stream in streams(codec) {
             for index in 0..stream.len() {
-                for mask in [0x01, 0x10, 0x80, 0xff] {
+                for mask in [0x01, 0xff] {
                     stream[index] ^= mask;
                     read_all_ways(codec, &stream);
                     stream[index] ^= mask;
@@ -125,6 +125,11 @@ fn zstd_without_the_c_library_stops_at_the_limit_too() {
     let literals = (BLOCK << 4 | 0x0d).to_le_bytes();
     let block = [&literals[..3], b"a", &[0]].concat();
     too_large(&zstd_frame(&vec![(2, 5, &block[..]); 1_000]));
+    // Literals beyond what a block may hold are not even made.
+    let literals = ((1_u32 << 20) - 1) << 4 | 0x0d;
+    let block = [&literals.to_le_bytes()[..3], b"a", &[0]].concat();
+    let result = unpack_pure(&zstd_frame(&[(2, 5, &block[..])]), 4 << 20);
+    assert_eq!(damage(result), (6, "a block announces more literals than it may hold"));
     // Nothing at all, over and over.
     let empty = (0, 0, &[][..]);
     assert_eq!(unpack_pure(&zstd_frame(&vec![empty; 100_000]), LIMIT).unwrap(), b"");
@@ -133,7 +138,7 @@ fn zstd_without_the_c_library_stops_at_the_limit_too() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
     #[test]
     fn changed_streams_are_survived(
         which in 0usize..4,

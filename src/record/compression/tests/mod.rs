@@ -4,11 +4,19 @@ mod golden;
 mod hostile;
 mod round_trip;
 
+use proptest::prelude::ProptestConfig;
+
 use super::*;
 use crate::error::Damage;
 
 /// The codecs proper.
 const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+/// So many cases, or as many as `PROPTEST_CASES` says.
+fn cases(count: u32) -> ProptestConfig {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: count, ..config } }
+}
 
 fn pack(codec: Compression, level: Option<i32>, plain: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();

@@ -16,6 +16,7 @@ const ENDS_EARLY: &str = "a frame ends early";
 
 /// A frame whose headers were checked.
 #[derive(Debug)]
+#[allow(dead_code, reason = "each of the two decoders reads fields that the other does not")]
 pub(super) struct Frame<'a> {
     /// Where it stands in the stream.
     position: usize,
@@ -131,10 +132,32 @@ fn take_blocks(input: &mut Input<'_>, block_len_max: u64) -> Result<u64> {
             2 => (size, block_len_max),
             _ => return Err(at.damaged("a block is of a type that does not exist")),
         };
-        input.take(usize::try_from(packed).unwrap_or(usize::MAX), ENDS_EARLY)?;
+        let block = input.take(usize::try_from(packed).unwrap_or(usize::MAX), ENDS_EARLY)?;
+        if (header >> 1) & 0x03 == 2 && literals_len(block) > block_len_max {
+            return Err(at.damaged("a block announces more literals than it may hold"));
+        }
         size_bound += plain;
         if header & 1 != 0 {
             return Ok(size_bound);
         }
     }
+}
+
+/// How many literals a compressed block announces, in one to five bytes that its first four bits lay out.
+fn literals_len(block: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    for (byte, from) in bytes.iter_mut().zip(block.iter().take(5)) {
+        *byte = *from;
+    }
+    let header = u64::from_le_bytes(bytes);
+    let is_compressed = header & 0x02 != 0;
+    let (shift, bits) = match ((header >> 2) & 0x03, is_compressed) {
+        (0 | 2, false) => (3, 5),
+        (1, false) => (4, 12),
+        (_, false) => (4, 20),
+        (0 | 1, true) => (4, 10),
+        (2, true) => (4, 14),
+        (_, true) => (4, 18),
+    };
+    header >> shift & ((1 << bits) - 1)
 }
