@@ -12,6 +12,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::log::Log;
 use crate::log::active::SegmentFiles;
 use crate::log::epoch_file::EpochFile;
+use crate::log::index_sums::IndexSums;
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
 use crate::log::sealing::SealingSegment;
@@ -50,6 +51,7 @@ pub(crate) type FlushGate = RankedMutex<Option<u64>>;
 struct Checkpoint {
     snapshot: Vec<u8>,
     index_tails: Vec<(Arc<dyn StorageFile>, u64, Vec<u8>)>,
+    sums: Option<IndexSums>,
 }
 
 impl FlushTicket {
@@ -206,9 +208,11 @@ impl Log {
         state.names_synced = state.names_synced.max(ticket.sync_names.unwrap_or(0));
         let mut stale_snapshot = None;
         let is_checkpoint = ticket.checkpoint.is_some() && ticket.upto > state.recovery_point;
+        let checkpoint_sums = ticket.checkpoint.as_ref().and_then(|checkpoint| checkpoint.sums);
         if is_checkpoint {
             stale_snapshot = self.stale_snapshot(&state, ticket.upto);
             state.recovery_point = ticket.upto;
+            state.index_sums = checkpoint_sums.map(|sums| (ticket.upto, sums));
             state.snapshot = ticket.upto;
             state.bytes_since_checkpoint = 0;
         }
@@ -255,7 +259,11 @@ fn checkpoint_of(state: &LogState) -> Checkpoint {
             (Arc::clone(&files.time_index), indexer.times().written_len(), indexer.times().unwritten().to_vec()),
         ]
     });
-    Checkpoint { snapshot: producer_snapshot::encode(&state.producers), index_tails: tails.unwrap_or_default() }
+    Checkpoint {
+        snapshot: producer_snapshot::encode(&state.producers),
+        index_tails: tails.unwrap_or_default(),
+        sums: state.active.segment().index_sums(state.log_end()),
+    }
 }
 
 impl Flush for Log {

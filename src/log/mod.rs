@@ -19,6 +19,7 @@ mod directory;
 mod epoch_cache;
 mod epoch_file;
 mod flush;
+mod index_sums;
 mod indexer;
 mod layout;
 mod list_offset;
@@ -68,6 +69,7 @@ pub use deletion::{RemovedSegment, RetentionOutcome};
 pub use directory::{DirectoryReport, LogDirectory, LogDirectoryOptions};
 pub use epoch_cache::{EpochCache, EpochEnd, EpochEntry};
 pub use flush::FlushTicket;
+pub use index_sums::IndexSums;
 pub use layout::SegmentFile;
 pub use list_offset::{ListedOffset, OffsetSpec};
 pub use manifest::{FORMAT, MANIFEST_FILE, Manifest, ManifestPartition};
@@ -420,6 +422,7 @@ impl Log {
             high_watermark: known.high_watermark.min(log_end).max(opened.log_start),
             synced: log_end,
             recovery_point: known.recovery_point.min(log_end),
+            index_sums: None,
             snapshot: opened.snapshot,
             epochs: opened.epochs,
             epochs_version: 0,
@@ -437,6 +440,7 @@ impl Log {
             witness,
             rng,
         };
+        state.index_sums = state.index_sums_of(known.index_sums());
         let high_watermark = state.high_watermark;
         state.producers.on_high_watermark(high_watermark);
         let epoch_file = Arc::new(EpochFile::at(0));

@@ -5,11 +5,12 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::config::{LogConfig, ReadMode};
 use crate::error::{Damage, Error, IoContext, Result};
+use crate::log::index_sums::{self, IndexSums};
 use crate::log::indexer::SegmentIndexer;
 use crate::log::layout::{DELETED_SUFFIX, SegmentFile};
 use crate::log::offset_index::{OffsetIndex, OffsetIndexEntry};
@@ -49,11 +50,21 @@ impl LogContext {
 
 /// A segment of a log: a run of batches in one `.log` file, with its indexes. A read-only view, cheap to clone.
 ///
-/// It stays usable after the segment was deleted from its log: for `file.delete.delay.ms`, and longer where its file was read
-/// before.
+/// It stays usable after the segment was deleted from its log, until the data folder is closed: the files of a deleted segment
+/// are not removed while somebody holds it.
 #[derive(Debug, Clone)]
 pub struct Segment {
     inner: Arc<Inner>,
+}
+
+/// Whether somebody still holds a segment.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentHold(Weak<Inner>);
+
+impl SegmentHold {
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 #[derive(Debug)]
@@ -353,6 +364,11 @@ impl Segment {
         Ok(file)
     }
 
+    /// Tells later whether somebody else holds it still, without holding it.
+    pub(crate) fn hold(&self) -> SegmentHold {
+        SegmentHold(Arc::downgrade(&self.inner))
+    }
+
     /// From here on its files may have their other name.
     pub(crate) fn set_deleted(&self) {
         self.inner.is_deleted.store(true, Ordering::Release);
@@ -484,6 +500,16 @@ impl Segment {
                 Err(Error::Internal { invariant: "only an active segment takes appends" })
             }
         }
+    }
+
+    /// What its indexes say below `up_to`; `None` once it is sealed.
+    pub(crate) fn index_sums(&self, up_to: Offset) -> Option<IndexSums> {
+        let state = self.inner.state.lock();
+        let Indexes::Growing(indexer) = &state.indexes else { return None };
+        let (offsets, times) = (indexer.offsets().snapshot(), indexer.times().snapshot());
+        let aborted = state.aborted.as_deref().unwrap_or_default();
+        let transactions = index_sums::transactions(self.base_offset(), aborted, up_to);
+        Some(IndexSums { positions: index_sums::positions(&offsets, &times, up_to), transactions })
     }
 
     /// How many aborted transactions the segment has.

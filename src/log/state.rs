@@ -13,6 +13,7 @@ use crate::log::active::ActiveSegment;
 use crate::log::checkpoint;
 use crate::log::epoch_cache::EpochCache;
 use crate::log::epoch_file::EpochFile;
+use crate::log::index_sums::IndexSums;
 use crate::log::producer_state::ProducerStates;
 use crate::log::read::ReadIsolation;
 use crate::log::sealing::SealingSegment;
@@ -36,6 +37,8 @@ pub(crate) struct LogState {
     pub(crate) synced: Offset,
     /// The first offset that recovery must look at: durable, indexed and covered by a producer snapshot below.
     pub(crate) recovery_point: Offset,
+    /// What the indexes say below it, and below which recovery point that was.
+    pub(crate) index_sums: Option<(Offset, IndexSums)>,
     /// The offset of the newest producer snapshot.
     pub(crate) snapshot: Offset,
     pub(crate) epochs: EpochCache,
@@ -185,6 +188,14 @@ impl LogState {
         }
     }
 
+    /// What the indexes say below the recovery point, as far as anybody knows.
+    pub(crate) fn index_sums_of(&self, witnessed: Option<IndexSums>) -> Option<(Offset, IndexSums)> {
+        let at = self.recovery_point;
+        let found = self.segments.iter().rfind(|segment| segment.base_offset() < at);
+        let found = found.and_then(|segment| segment.index_sums(at));
+        found.or(witnessed).map(|sums| (at, sums))
+    }
+
     /// Writes the witness: `synced_position` bytes of the segment at `segment_base` are durable and end with a batch of
     /// this checksum.
     pub(crate) fn write_witness(&mut self, context: &LogContext, durable: DurablePoint) -> Result<()> {
@@ -200,6 +211,7 @@ impl LogState {
             recovery_point: self.recovery_point,
             last_batch_crc: durable.last_batch_crc,
             has_gaps: self.has_gaps,
+            index_sums: self.index_sums.filter(|(at, _)| *at == self.recovery_point).map(|(_, sums)| sums),
         };
         self.witness.write(witness, durable)
     }
@@ -337,6 +349,7 @@ mod tests {
             recovery_point: Offset::ZERO,
             last_batch_crc: 0,
             has_gaps: false,
+            index_sums: None,
         }
     }
 

@@ -96,6 +96,11 @@ impl TimeIndex {
         entries(&self.bytes).iter().map(|raw| decode(self.base_offset, raw))
     }
 
+    /// How many entries there are before the first that does not fulfil a condition which holds for a prefix.
+    pub(crate) fn partition_point(&self, mut holds: impl FnMut(TimeIndexEntry) -> bool) -> usize {
+        entries(&self.bytes).partition_point(|raw| holds(decode(self.base_offset, raw)))
+    }
+
     /// The entry with the lowest timestamp.
     pub fn first(&self) -> Option<TimeIndexEntry> {
         self.entry(0)

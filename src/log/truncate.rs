@@ -202,7 +202,8 @@ impl Log {
         };
         let mut segments = cut.keep;
         segments.push(active.segment().clone());
-        let loaded = recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt)?;
+        let loaded =
+            recovery::load_producers(&self.context, &segments, cut.log_end, TransactionIndexes::InDoubt, None)?;
         // Snapshots of what was cut must not come back either, when the log has grown past them again.
         self.sync_folder()?;
         let mut gate = self.flush_gate.lock();

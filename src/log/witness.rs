@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | 0 | 4 | magic `LSWT` |
 //! | 4 | 2 | version, 1 |
-//! | 6 | 2 | flags: bit 0 = the log has offset gaps |
+//! | 6 | 2 | flags: bit 0 = the log has offset gaps, bit 1 = the checksums at 500 are there |
 //! | 8 | 8 | generation |
 //! | 16 | 16 | topic id |
 //! | 32 | 4 | partition |
@@ -24,9 +24,12 @@
 //! | 80 | 8 | recovery point: the offset that recovery may start from |
 //! | 88 | 2 | length of the topic name |
 //! | 90 | 249 | topic name |
+//! | 500 | 4 | CRC-32 of the offset and time index entries below the recovery point, of the segment that holds it |
+//! | 504 | 4 | CRC-32 of its transaction index entries below the recovery point |
 //! | 508 | 4 | CRC-32 of bytes 0 to 507 |
 
 use crate::error::{Damage, Error, Result};
+use crate::log::index_sums::IndexSums;
 use crate::record::cursor::{Reader, Writer};
 use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
@@ -40,6 +43,8 @@ pub(crate) const BLOCK_BYTES: usize = 512;
 const MAGIC: u32 = u32::from_be_bytes(*b"LSWT");
 const VERSION: u16 = 1;
 const FLAG_GAPS: u16 = 1;
+const FLAG_SUMS: u16 = 2;
+const SUMS_AT: usize = 500;
 const CHECKED_BYTES: usize = BLOCK_BYTES - 4;
 
 /// What a log knew to be durable.
@@ -67,6 +72,9 @@ pub struct Witness {
     pub last_batch_crc: u32,
     /// Whether the log has offset gaps (compacted, or truncated by Kafka inside a batch).
     pub has_gaps: bool,
+    /// What the indexes of the segment that holds the recovery point say below it; `None` in what an older version wrote, or
+    /// when the recovery point is a segment's first offset.
+    pub index_sums: Option<IndexSums>,
 }
 
 impl Witness {
@@ -76,7 +84,8 @@ impl Witness {
         let mut writer = Writer::new(&mut bytes);
         writer.put_u32(MAGIC);
         writer.put_u16(VERSION);
-        writer.put_u16(if self.has_gaps { FLAG_GAPS } else { 0 });
+        let gaps = if self.has_gaps { FLAG_GAPS } else { 0 };
+        writer.put_u16(gaps | self.index_sums.map_or(0, |_| FLAG_SUMS));
         writer.put_u64(self.generation);
         writer.put_bytes(self.topic_id.as_bytes());
         writer.put_i32(self.tp.partition.get());
@@ -90,7 +99,11 @@ impl Witness {
         let name = self.tp.topic.as_str().as_bytes();
         writer.put_u16(u16::try_from(name.len()).unwrap_or(0));
         writer.put_bytes(name);
-        bytes.resize(CHECKED_BYTES, 0);
+        bytes.resize(SUMS_AT, 0);
+        let IndexSums { positions, transactions } = self.index_sums.unwrap_or_default();
+        let mut writer = Writer::new(&mut bytes);
+        writer.put_u32(positions);
+        writer.put_u32(transactions);
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
         let mut block = [0; BLOCK_BYTES];
@@ -120,7 +133,8 @@ impl Witness {
         if magic != MAGIC || version != VERSION {
             return Err(Error::corrupt(0, Damage::Magic { stored: i64::from(magic) }));
         }
-        let has_gaps = reader.u16()? & FLAG_GAPS != 0;
+        let flags = reader.u16()?;
+        let has_gaps = flags & FLAG_GAPS != 0;
         let generation = reader.u64()?;
         let topic_id = TopicId::from_bytes(reader.array()?);
         let partition = PartitionId::new(reader.i32()?);
@@ -136,6 +150,8 @@ impl Witness {
         let (Some(topic), Some(partition)) = (name, partition) else {
             return Err(Error::corrupt(32, Damage::Structure("the partition's name is illegal")));
         };
+        let mut sums = Reader::new(checked.get(SUMS_AT..).unwrap_or_default());
+        let sums = IndexSums { positions: sums.u32()?, transactions: sums.u32()? };
         Ok(Some(Witness {
             generation,
             tp: TopicPartition { topic, partition },
@@ -148,6 +164,7 @@ impl Witness {
             recovery_point,
             last_batch_crc,
             has_gaps,
+            index_sums: (flags & FLAG_SUMS != 0).then_some(sums),
         }))
     }
 }
@@ -226,6 +243,7 @@ mod tests {
             recovery_point: Offset::from(80),
             last_batch_crc: 0xdead_beef,
             has_gaps: true,
+            index_sums: Some(IndexSums { positions: 5, transactions: 6 }),
         }
     }
 
@@ -233,7 +251,7 @@ mod tests {
     fn a_block_is_one_sector_and_round_trips() {
         let block = sample(9).to_block();
         assert_eq!(block.len(), 512);
-        assert_eq!(block[..8], [b'L', b'S', b'W', b'T', 0, 1, 0, 1]);
+        assert_eq!(block[..8], [b'L', b'S', b'W', b'T', 0, 1, 0, 3]);
         assert_eq!(Witness::from_block(&block).unwrap(), Some(sample(9)));
     }
 

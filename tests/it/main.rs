@@ -29,6 +29,7 @@ mod faults;
 mod kafka;
 mod legacy;
 mod log_start;
+mod lost_indexes;
 mod producer;
 mod read;
 mod read_only;

@@ -19,6 +19,7 @@ use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::active::{ActiveSegment, Recovered, SegmentFiles};
 use crate::log::checkpoint::decode_epochs;
 use crate::log::epoch_cache::{EpochCache, EpochEntry};
+use crate::log::index_sums::IndexSums;
 use crate::log::layout::{EPOCH_FILE, SegmentFile};
 use crate::log::producer_state::ProducerStates;
 use crate::log::redo;
@@ -33,7 +34,7 @@ use crate::types::Offset;
 
 pub(crate) use folder::{remove_log, remove_segment_files};
 pub(crate) use producers::{
-    LoadedProducers, TransactionIndexes, find_aborted, load as load_producers, observe, remove_snapshots,
+    LoadedProducers, TransactionIndexes, Vouched, find_aborted, load as load_producers, observe, remove_snapshots,
 };
 use segment::{Expected, Scanned};
 pub(crate) use segment::{load_indexes, resume};
@@ -73,6 +74,11 @@ impl Known {
     /// Whether the witness says that the log has offset gaps.
     fn witnessed_gaps(&self) -> bool {
         !self.is_foreign && self.witness.as_ref().is_some_and(|witness| witness.has_gaps)
+    }
+
+    /// What the indexes of the segment that holds the recovery point say below it.
+    pub(crate) fn index_sums(&self) -> Option<IndexSums> {
+        self.witness.as_ref().filter(|_| !self.is_foreign).and_then(|witness| witness.index_sums)
     }
 
     /// From where on segments are read again.
@@ -181,7 +187,9 @@ pub(crate) fn open(
     epochs_changed |= epochs.truncate_from_start(log_start);
     epochs_changed |= epochs.truncate_from_end(log_end);
     let indexes = if known.is_clean { TransactionIndexes::Durable } else { TransactionIndexes::InDoubt };
-    let mut producers = producers::load(context, &segments, log_end, indexes)?;
+    let vouched = (!known.is_foreign)
+        .then(|| Vouched { up_to: known.recovery_point, sum: known.index_sums().map(|sums| sums.transactions) });
+    let mut producers = producers::load(context, &segments, log_end, indexes, vouched)?;
     producers.states.expire(now.wall, PRODUCER_EXPIRATION);
     if !known.is_clean || !is_as_left || has_removed || producers.has_removed {
         // Names that were found, names that were given, and names that are gone for good.
@@ -290,9 +298,12 @@ impl<'a> Walk<'a> {
             self.walked.log_end = end;
             return Ok(true);
         }
-        // A whole segment below the recovery point that no seal vouches for is checked from its start.
+        // A whole segment below the recovery point that no seal vouches for is checked from its start; so is the one that
+        // holds it, if the witness does not tell what its indexes said.
+        let index_sum = self.known.index_sums().map(|sums| sums.positions);
         let trusted_up_to = match next_base {
             Some(next_base) if next_base <= self.known.trusted_up_to() => Offset::ZERO,
+            Some(_) | None if index_sum.is_none() => Offset::ZERO,
             Some(_) | None => self.known.trusted_up_to(),
         };
         let has_gaps = self.walked.has_gaps;
@@ -302,7 +313,7 @@ impl<'a> Walk<'a> {
             Some(_) | None => None,
         };
         let config = self.config;
-        let expected = Expected { config, trusted_up_to, next_base: limit, has_gaps, epochs: self.epochs };
+        let expected = Expected { config, trusted_up_to, next_base: limit, has_gaps, epochs: self.epochs, index_sum };
         let mut scanned = segment::scan(self.context, self.known, expected, base, self.report)?;
         let next_expected = match next_base {
             Some(next_base) => Some(next_base),

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use crate::error::{Error, IoContext, Result};
 use crate::log::append::{aborted_entry, facts_of};
+use crate::log::index_sums;
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerStates;
 use crate::log::scan::{BatchScanner, ScannedBatch};
-use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
+use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment, SegmentPhase};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::storage::{OpenMode, publish, read_file, remove_published};
 use crate::types::Offset;
@@ -22,6 +23,24 @@ pub(crate) enum TransactionIndexes {
     InDoubt,
 }
 
+/// What vouches for the transaction index of a segment that has no seal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vouched {
+    /// The recovery point.
+    pub(crate) up_to: Offset,
+    /// What the transaction index of the segment that holds it said below it.
+    pub(crate) sum: Option<u32>,
+}
+
+impl Vouched {
+    /// Whether the segment's transaction index below `offset`, which lies inside the segment, is the one that was written.
+    fn covers(&self, segment: &Segment, offset: Offset, aborted: &[AbortedTransaction]) -> bool {
+        let is_sealed = segment.phase() == SegmentPhase::Sealed && segment.next_offset() <= self.up_to;
+        let sum = || index_sums::transactions(segment.base_offset(), aborted, self.up_to);
+        is_sealed || (offset <= self.up_to && self.sum.is_some_and(|stored| stored == sum()))
+    }
+}
+
 /// Producer state as of the log's end.
 #[derive(Debug)]
 pub(crate) struct LoadedProducers {
@@ -33,12 +52,13 @@ pub(crate) struct LoadedProducers {
 }
 
 /// Producer state as of `log_end`. Snapshots past it, and damaged ones, are removed: both are derived. The caller syncs the
-/// folder before the log grows.
+/// folder before the log grows. Without `vouched` this process has written every transaction index, or nobody knows better.
 pub(crate) fn load(
     context: &LogContext,
     segments: &[Segment],
     log_end: Offset,
     indexes: TransactionIndexes,
+    vouched: Option<Vouched>,
 ) -> Result<LoadedProducers> {
     let mut has_removed = false;
     let mut snapshots = list_snapshots(context)?;
@@ -50,13 +70,17 @@ pub(crate) fn load(
             .and_then(|index| segments.get(index))
             .filter(|segment| segment.next_offset() > offset || is_last(segments, segment))
     };
+    let is_unsure = |offset| {
+        needs(offset).is_some_and(|segment| match segment.aborted_transactions() {
+            Ok(aborted) => vouched.is_some_and(|vouched| !vouched.covers(segment, offset, &aborted)),
+            Err(_) => true,
+        })
+    };
     while let Some(offset) = snapshots.pop() {
         let path = context.path(SegmentFile::Snapshot, offset);
         let bytes = read_file(&*context.storage, &path, INDEX_BYTES_MAX)?.unwrap_or_default();
         match producer_snapshot::decode(&bytes) {
-            Ok(_)
-                if offset <= log_end
-                    && needs(offset).is_some_and(|segment| segment.aborted_transactions().is_err()) => {}
+            Ok(_) if offset <= log_end && is_unsure(offset) => {}
             Ok(entries) if offset <= log_end => {
                 start = (offset, ProducerStates::from_snapshot(entries));
                 break;

@@ -6,6 +6,7 @@ use crate::config::LogConfig;
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
 use crate::log::active::Recovered;
 use crate::log::epoch_cache::{EpochCache, EpochEntry};
+use crate::log::index_sums;
 use crate::log::indexer::{ResumePoint, SegmentIndexer};
 use crate::log::layout::SegmentFile;
 use crate::log::offset_index::OffsetIndex;
@@ -66,6 +67,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) has_gaps: bool,
     /// The epoch history, which is durable before the batches that it speaks of.
     pub(crate) epochs: Option<&'a EpochCache>,
+    /// What its indexes said below `trusted_up_to`; `None` when they cannot have changed since this process wrote them.
+    pub(crate) index_sum: Option<u32>,
 }
 
 /// Reads a segment from its resume point to its end.
@@ -288,7 +291,7 @@ pub(crate) fn resume(
         is_foreign: false,
     };
     let mut report = RecoveryReport::default();
-    let expected = Expected { config, trusted_up_to: end, next_base: None, has_gaps, epochs: None };
+    let expected = Expected { config, trusted_up_to: end, next_base: None, has_gaps, epochs: None, index_sum: None };
     let scanned = scan(context, &known, expected, base, &mut report)?;
     match report.damage.pop() {
         Some(damage) => Err(Error::Corrupt(Box::new(damage))),
@@ -336,7 +339,9 @@ fn load_indexer(
         return (indexer, start, false);
     }
     match load_indexes(context, base) {
-        Ok((offsets, times)) => {
+        Ok((offsets, times))
+            if expected.index_sum.is_none_or(|sum| index_sums::positions(&offsets, &times, trusted_up_to) == sum) =>
+        {
             let (indexer, resume) = SegmentIndexer::resume(&offsets, &times, trusted_up_to, expected.config);
             if is_as_indexed(file, file_len, resume, expected.epochs) {
                 return (indexer, resume, false);
@@ -344,7 +349,7 @@ fn load_indexer(
             let (indexer, start) = fresh();
             (indexer, start, true)
         }
-        Err(_) => {
+        Ok(_) | Err(_) => {
             let (indexer, start) = fresh();
             (indexer, start, true)
         }
