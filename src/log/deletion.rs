@@ -47,7 +47,8 @@ pub struct RemovedSegment {
 
 /// What a look finds.
 struct Look {
-    segments: Vec<Segment>,
+    /// Where the segments start; they themselves are not held.
+    bases: Vec<Offset>,
     facts: Vec<SegmentFacts>,
     /// How many of them, from the oldest on, are sealed.
     sealed: usize,
@@ -162,7 +163,8 @@ impl Log {
             None => Err(Error::Internal { invariant: "retention asks about segments that there are" }),
         })?;
         let is_emptied = subject.is_emptied_by(&plan);
-        Ok(Look { segments, facts, sealed, is_emptied, plan })
+        let bases = segments.iter().map(Segment::base_offset).collect();
+        Ok(Look { bases, facts, sealed, is_emptied, plan })
     }
 
     /// Deletes these of the segments, which are sealed by now.
@@ -172,11 +174,11 @@ impl Log {
         range: std::ops::Range<usize>,
         removed: &mut Vec<RemovedSegment>,
     ) -> Result<()> {
-        let chosen = || look.segments.iter().zip(&look.facts).zip(&look.plan.reasons).take(range.end).skip(range.start);
+        let chosen = || look.bases.iter().zip(&look.facts).zip(&look.plan.reasons).take(range.end).skip(range.start);
         let Some(((_, last), _)) = chosen().last() else { return Ok(()) };
         self.move_start(last.next)?;
-        removed.extend(chosen().map(|((segment, facts), reason)| RemovedSegment {
-            base_offset: segment.base_offset(),
+        removed.extend(chosen().map(|((base, facts), reason)| RemovedSegment {
+            base_offset: *base,
             next_offset: facts.next,
             size_in_bytes: facts.size,
             reason: *reason,
@@ -190,7 +192,7 @@ impl Log {
         state.check_writable(&self.context.tp)?;
         let log_end = state.log_end();
         let is_as_seen = look.facts.last().is_some_and(|newest| newest.next == log_end);
-        let is_newest = look.segments.last().is_some_and(|newest| newest.base_offset() == state.active.base_offset());
+        let is_newest = look.bases.last().is_some_and(|newest| *newest == state.active.base_offset());
         if is_as_seen && is_newest { self.roll(&mut state, log_end, at.now()).map(|()| true) } else { Ok(false) }
     }
 
@@ -220,7 +222,10 @@ impl Log {
         let durable = if has_moved { self.sync_witness() } else { Ok(()) };
         let renamed = durable.and_then(|()| self.rename_deleted(&gone));
         let renamed = renamed.inspect_err(|error| self.state.lock().go_offline(error))?;
-        self.directory.remove_later(Doomed::Files(renamed), delay);
+        let holds = gone.iter().map(Segment::hold).collect();
+        // Only those count who held it before.
+        drop(gone);
+        self.directory.remove_later(Doomed::Files(renamed, holds), delay);
         Ok(())
     }
 

@@ -120,6 +120,11 @@ impl RetentionLimits {
         RetentionLimits { time: config.get_retention_time(), bytes: config.get_retention_bytes() }
     }
 
+    /// Whether nothing goes by its age or for its size.
+    pub(crate) fn is_none(self) -> bool {
+        self.time.is_none() && self.bytes.is_none()
+    }
+
     fn time_ms(&self) -> Option<i64> {
         self.time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }

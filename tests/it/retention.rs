@@ -27,6 +27,11 @@ fn millis(count: i64) -> Duration {
     Duration::from_millis(u64::try_from(count).unwrap())
 }
 
+/// What no configuration at all means to Kafka, as to age.
+fn weekly() -> LogConfig {
+    LogConfig::new().retention_time(Some(millis(WEEK)))
+}
+
 /// So long after the tests' clock began.
 fn later(after: i64) -> Now {
     let now = now();
@@ -58,7 +63,7 @@ fn deleted(home: &Home) -> Vec<String> {
 
 #[test]
 fn expired_segments_lose_their_names_at_once_and_their_files_later() {
-    let home = filled(LogConfig::new().timestamp_after_max(None));
+    let home = filled(weekly().timestamp_after_max(None));
     assert_eq!(home.bases(), [0, 2, 4, 6]);
     assert_eq!(home.log.apply_retention(confirmed(WEEK)).unwrap().removed, []);
     // The last record is younger than the others.
@@ -90,7 +95,7 @@ fn expired_segments_lose_their_names_at_once_and_their_files_later() {
 
 #[test]
 fn doing_it_twice_at_the_same_time_is_doing_it_once() {
-    let home = filled(LogConfig::new().retention_bytes(Some(250)));
+    let home = filled(weekly().retention_bytes(Some(250)));
     assert!(!home.log.apply_retention(confirmed(5)).unwrap().removed.is_empty());
     let (names, operations) = (home.names(), home.storage.operation_count());
     assert!(home.log.apply_retention(confirmed(5)).unwrap().removed.is_empty());
@@ -99,7 +104,7 @@ fn doing_it_twice_at_the_same_time_is_doing_it_once() {
 
 #[test]
 fn a_log_that_has_expired_as_a_whole_goes_on_empty() {
-    let home = filled(LogConfig::new());
+    let home = filled(weekly());
     let outcome = home.log.apply_retention(confirmed(WEEK + 1)).unwrap();
     assert_eq!((outcome.removed.len(), outcome.log_start), (4, offset(7)));
     assert_eq!((outcome.next.at, outcome.next.after_bytes), (None, Some(1)));
@@ -115,7 +120,7 @@ fn a_log_that_has_expired_as_a_whole_goes_on_empty() {
 
 #[test]
 fn the_newest_segment_is_never_deleted_as_it_is() {
-    let home = Home::leading(LogConfig::new().retention_bytes(Some(0)));
+    let home = Home::leading(weekly().retention_bytes(Some(0)));
     assert_eq!(home.log.apply_retention(confirmed(5)).unwrap().removed, []);
     home.append(3, b"value");
     // What is not committed stays, however large or old.
@@ -129,7 +134,7 @@ fn the_newest_segment_is_never_deleted_as_it_is() {
 
 #[test]
 fn only_what_is_committed_goes() {
-    let home = Home::leading(LogConfig::new().segment_bytes(250).retention_bytes(Some(0)));
+    let home = Home::leading(weekly().segment_bytes(250).retention_bytes(Some(0)));
     (0..7).for_each(|round: u8| home.append(1, &[round; 40]));
     home.log.flush().unwrap();
     home.log.advance_high_watermark(offset(5)).unwrap();
@@ -141,7 +146,7 @@ fn only_what_is_committed_goes() {
 #[test]
 fn segments_that_wait_to_be_sealed_are_sealed_first() {
     let home = Home::leading(
-        LogConfig::new().segment_bytes(250).retention_bytes(Some(200)).durability(logstead::config::Durability::Os),
+        weekly().segment_bytes(250).retention_bytes(Some(200)).durability(logstead::config::Durability::Os),
     );
     (0..5).for_each(|round: u8| home.append(1, &[round; 40]));
     home.log.advance_high_watermark(offset(5)).unwrap();
@@ -154,9 +159,9 @@ fn segments_that_wait_to_be_sealed_are_sealed_first() {
 
 #[test]
 fn a_log_that_kafka_compacts_loses_only_what_is_below_its_start() {
-    let home = filled(LogConfig::new().cleanup_policy(CleanupPolicy::Compact).retention_bytes(Some(0)));
+    let home = filled(weekly().cleanup_policy(CleanupPolicy::Compact).retention_bytes(Some(0)));
     assert_eq!(home.log.apply_retention(confirmed(10 * WEEK)).unwrap().removed, []);
-    let both = LogConfig::new().cleanup_policy(CleanupPolicy::CompactAndDelete);
+    let both = weekly().cleanup_policy(CleanupPolicy::CompactAndDelete);
     home.log.update_config(both).unwrap();
     assert_eq!(home.log.apply_retention(confirmed(10 * WEEK)).unwrap().removed.len(), 4);
 }
@@ -164,7 +169,7 @@ fn a_log_that_kafka_compacts_loses_only_what_is_below_its_start() {
 #[test]
 fn a_jump_of_the_wall_clock_deletes_nothing() {
     for jump in [HOUR, -HOUR, 3650 * DAY, -3650 * DAY] {
-        let home = filled(LogConfig::new().retention_time(Some(Duration::from_secs(1800))));
+        let home = filled(weekly().retention_time(Some(Duration::from_secs(1800))));
         let clock = ManualClock::new();
         let mut retention = RetentionClock::new(Duration::from_secs(300));
         let mut look = |clock: &ManualClock| home.log.apply_retention(retention.look(clock.now())).unwrap();
@@ -186,7 +191,7 @@ fn a_jump_of_the_wall_clock_deletes_nothing() {
 
 #[test]
 fn a_record_from_the_future_does_not_stay_for_ever() {
-    let home = Home::leading(LogConfig::new().timestamp_after_max(None));
+    let home = Home::leading(weekly().timestamp_after_max(None));
     let in_years = Timestamp::from_millis(now().wall.as_millis() + 3650 * DAY);
     home.log.append_as_leader(&mut batch_at(1, b"early", Some(in_years)), now()).unwrap();
     commit(&home.log);
@@ -202,7 +207,7 @@ fn a_record_from_the_future_does_not_stay_for_ever() {
 
 #[test]
 fn a_damaged_time_index_deletes_nothing() {
-    let (storage, config) = filled(LogConfig::new()).close();
+    let (storage, config) = filled(weekly()).close();
     let old = [&1i64.to_be_bytes()[..], &1i32.to_be_bytes()[..]].concat();
     overwrite(&storage, &crate::support::partition_file(&SegmentFile::TimeIndex.name(Offset::ZERO)), &old);
     let home = Home::on(storage, config);
@@ -211,7 +216,7 @@ fn a_damaged_time_index_deletes_nothing() {
 
 #[test]
 fn whoever_has_begun_to_read_goes_on() {
-    let (storage, config) = filled(LogConfig::new()).close();
+    let (storage, config) = filled(weekly()).close();
     let home = Home::on(storage, config);
     // Nothing of it was opened yet.
     let held = home.log.segments();
@@ -222,15 +227,38 @@ fn whoever_has_begun_to_read_goes_on() {
         assert_eq!(segment.aborted_transactions().unwrap(), []);
         assert_eq!(segment.max_timestamp().unwrap().map(|(time, _)| time), Some(now().wall));
     }
-    let last = held[1].clone();
     home.directory.remove_due(later(0)).unwrap();
-    home.directory.remove_due(later(60_000)).unwrap();
-    assert!(last.max_timestamp().unwrap().is_some(), "its indexes were read before");
+    assert!(home.directory.remove_due(later(60_000)).unwrap().is_some());
+    assert!(!deleted(&home).is_empty(), "somebody holds the segments");
+    drop(held);
+    assert_eq!(home.directory.remove_due(later(120_000)).unwrap(), None);
+    assert_eq!(deleted(&home), [] as [String; 0]);
+}
+
+#[test]
+fn whoever_holds_a_deleted_segment_opens_it_late_and_the_close_waits_for_nobody() {
+    for delay in [0, 60_000] {
+        let (storage, config) = filled(weekly().file_delete_delay(millis(delay))).close();
+        let home = Home::on(storage, config);
+        let held = home.log.segments();
+        home.log.delete_before(offset(4)).unwrap();
+        home.directory.remove_due(later(0)).unwrap();
+        home.directory.remove_due(later(3 * 60_000)).unwrap();
+        // None of its files was opened before.
+        assert_eq!(held[0].max_timestamp().unwrap().map(|(time, _)| time), Some(now().wall));
+        assert!(held[1].verify_seal().unwrap());
+        let refused = read(&home.log, 0).unwrap_err();
+        assert!(matches!(&refused, Error::OffsetOutOfRange { start, .. } if *start == offset(4)), "{refused:?}");
+        let (storage, _) = home.close();
+        let names = storage.list(&Path::new(FOLDER).join("orders-0")).unwrap();
+        assert!(names.iter().all(|entry| !entry.name.ends_with(".deleted")));
+        drop(held);
+    }
 }
 
 #[test]
 fn files_that_cannot_be_removed_are_removed_later() {
-    let home = filled(LogConfig::new().file_delete_delay(Duration::from_secs(5)));
+    let home = filled(weekly().file_delete_delay(Duration::from_secs(5)));
     home.log.delete_before(offset(2)).unwrap();
     home.directory.remove_due(later(0)).unwrap();
     home.storage.fail(Fault::nth(0).of_kind(OperationKind::Remove).on_paths_ending_with("0.timeindex.deleted"));
@@ -245,7 +273,7 @@ fn files_that_cannot_be_removed_are_removed_later() {
 
 #[test]
 fn closing_the_folder_removes_what_waits() {
-    let home = filled(LogConfig::new());
+    let home = filled(weekly());
     home.log.delete_before(offset(4)).unwrap();
     let (storage, config) = home.close();
     let home = Home::on(storage, config);
@@ -255,7 +283,7 @@ fn closing_the_folder_removes_what_waits() {
 
 #[test]
 fn want_of_space_does_not_stop_deletion() {
-    let home = filled(LogConfig::new());
+    let home = filled(weekly());
     for kind in [OperationKind::Create, OperationKind::Write, OperationKind::SetLen, OperationKind::Preallocate] {
         for suffix in [".log", "index", ".tmp", ".snapshot", ".seal"] {
             let full = Fault::nth(0).of_kind(kind).on_paths_ending_with(suffix).sticky();
@@ -340,7 +368,7 @@ impl Town {
 }
 
 fn small() -> TopicConfig {
-    TopicConfig::new().segment_bytes(250)
+    TopicConfig::new().log(weekly().segment_bytes(250))
 }
 
 #[test]
@@ -354,6 +382,27 @@ fn a_topic_loses_what_is_a_week_old_and_then_nothing_is_armed() {
     assert_eq!(town.cluster.poll(town.clock.now()), None, "an idle cluster wakes nobody up");
     town.produce(1);
     assert!(town.cluster.poll(town.clock.now()).is_some());
+}
+
+#[test]
+fn nobody_loses_records_for_their_age_without_having_asked_for_it() {
+    let stored = |town: &Town| town.cluster.topic(TOPIC).unwrap().config().get_retention_time();
+    let town = Town::with_topic(TopicConfig::new().segment_bytes(250));
+    town.produce(7);
+    town.pass(millis(100 * WEEK));
+    town.cluster.alter_topic(TOPIC, [("segment.bytes", Some("300"))]).unwrap();
+    let town = town.restart();
+    town.pass(millis(100 * WEEK));
+    assert_eq!((stored(&town), town.start()), (None, 0));
+    // Asked for and taken back, it is as before.
+    town.cluster.alter_topic(TOPIC, [("retention.ms", Some("9223372036854775807"))]).unwrap();
+    town.cluster.alter_topic(TOPIC, [("retention.ms", None::<&str>)]).unwrap();
+    assert_eq!(stored(&town), None);
+    // What Kafka means by no key.
+    let kafkas = Town::with_topic(TopicConfig::from_pairs([("segment.bytes", "250")]).unwrap());
+    kafkas.produce(7);
+    kafkas.pass(millis(WEEK + 2 * HOUR));
+    assert_eq!((stored(&kafkas), kafkas.start()), (Some(millis(WEEK)), 7));
 }
 
 #[test]
@@ -490,7 +539,7 @@ fn a_consumer_below_the_new_start_is_out_of_range() {
 
 #[test]
 fn a_slice_that_was_read_outlives_its_segment() {
-    let home = filled(LogConfig::new().file_delete_delay(Duration::ZERO));
+    let home = filled(weekly().file_delete_delay(Duration::ZERO));
     let slice = home.log.read(Offset::ZERO, to_the_end(1 << 20)).unwrap();
     let bytes = slice.as_bytes().to_vec();
     home.log.apply_retention(confirmed(WEEK + 1)).unwrap();

@@ -1,6 +1,7 @@
 //! [S] Removing what was deleted, once `file.delete.delay.ms` has passed (Kafka: `LogManager.deleteLogs`).
 //!
-//! What is deleted has lost its name at once, durably; only its bytes stay for a while. Closing the folder removes all of
+//! What is deleted has lost its name at once, durably; only its bytes stay for a while, and for as long as somebody in this
+//! process holds one of the segments, who may not have opened all of its files yet. Closing the folder removes all of
 //! it, and opening a folder or a log removes what a crash has left.
 
 use std::io::ErrorKind;
@@ -12,16 +13,24 @@ use crate::log::LogDirectory;
 use crate::log::directory::DirectoryCore;
 use crate::log::directory::departed::Departure;
 use crate::log::directory::departure::remove_tree;
+use crate::log::segment::SegmentHold;
 use crate::time::{Instant, Now};
 use crate::types::TopicPartition;
 
 /// What is to be removed.
 #[derive(Debug, Clone)]
 pub(crate) enum Doomed {
-    /// Files of deleted segments, in this order.
-    Files(Vec<PathBuf>),
+    /// Files of deleted segments, in this order, which stay while one of the segments is held.
+    Files(Vec<PathBuf>, Vec<SegmentHold>),
     /// The folder of a deleted partition.
     Folder(PathBuf),
+}
+
+impl Doomed {
+    /// Whether somebody may still want to open one of the files.
+    fn is_held(&self) -> bool {
+        matches!(self, Doomed::Files(_, holds) if holds.iter().any(SegmentHold::is_held))
+    }
 }
 
 /// What waits to be removed.
@@ -80,7 +89,9 @@ impl DirectoryCore {
     /// What was given another name is removed after this delay; files without one at once.
     pub(crate) fn remove_later(&self, doomed: Doomed, delay: Duration) {
         let is_done = match &doomed {
-            Doomed::Files(files) => files.is_empty() || delay.is_zero() && self.remove_files(files).is_ok(),
+            Doomed::Files(files, _) => {
+                files.is_empty() || (delay.is_zero() && !doomed.is_held() && self.remove_files(files).is_ok())
+            }
             Doomed::Folder(_) => false,
         };
         if !is_done {
@@ -108,7 +119,9 @@ impl DirectoryCore {
         let mut result = Ok(());
         for pending in due {
             let removed = match &pending.doomed {
-                Doomed::Files(files) => self.remove_files(files).map(|()| true),
+                // Whoever closes the folder waits for nobody.
+                held if held.is_held() && now.is_some() => Ok(false),
+                Doomed::Files(files, _) => self.remove_files(files).map(|()| true),
                 Doomed::Folder(folder) => free.clone().and_then(|free| self.remove_folder(folder, &free)),
             };
             if !matches!(removed, Ok(true)) {
@@ -141,5 +154,5 @@ impl DirectoryCore {
     }
 }
 
-/// What could not be removed is tried again after this time at the earliest.
+/// What could not be removed, or is held, is tried again after this time at the earliest.
 const RETRY_AFTER: Duration = Duration::from_secs(60);

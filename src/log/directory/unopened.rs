@@ -32,6 +32,10 @@ impl LogDirectory {
         let files = &self.core.files;
         let folder = files.path.join(tp.to_string());
         let limits = RetentionLimits::of(config);
+        if limits.is_none() {
+            // Not even its folder is listed. What a crash has left below the log start goes once somebody uses the log.
+            return Ok(Some(NextLook::default()));
+        }
         let log_start = self.core.state.lock().partitions.get(tp).map_or(Offset::ZERO, |facts| facts.log_start);
         let bases = list_bases(&*files.storage, &folder)?;
         let mut segments = Vec::with_capacity(bases.len());
