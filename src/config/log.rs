@@ -101,9 +101,14 @@ config! {
         /// What becomes of old records.
         cleanup_policy / get_cleanup_policy: CleanupPolicy("cleanup.policy", "", ["delete"], Delete),
 
-        /// How old the newest record of a segment may grow before the segment is deleted. `None`, which Kafka spells -1,
-        /// keeps records for ever. The default is Kafka's: 7 days.
-        retention_time / get_retention_time: MillisUnlessNegative("retention.ms", "ms", [-1..], 604_800_000),
+        /// How old the newest record of a segment may grow before the segment is deleted. `None`, the default, which Kafka
+        /// spells -1, keeps records for ever.
+        ///
+        /// Nobody loses records for their age who has not asked for it: a topic made here stores -1. `from_pairs` without the
+        /// key gives 7 days, as Kafka means it, so that a topic that came from Kafka keeps its meaning; `to_pairs` always
+        /// writes the key.
+        retention_time / get_retention_time:
+            MillisUnlessNegative("retention.ms", "ms", [-1..], none, absent = 604_800_000),
 
         /// How large a partition's log may be: the oldest segments are deleted as long as what is left is not smaller than
         /// this. `None`, the default, which Kafka spells -1, means no limit.
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_kafkas_but_for_durability() {
+    fn the_defaults_are_kafkas_but_for_durability_and_retention() {
         let table: Vec<_> = LogConfig::FIELDS
             .iter()
             .map(|f| format!("{} | {} | {} {}| {}", f.name, f.key.unwrap_or("-"), f.accepts, f.unit, f.default))
@@ -302,7 +307,7 @@ mod tests {
                 "preallocate | preallocate | true or false | false",
                 "durability | flush.messages | 1 or 9223372036854775807 | 1",
                 "cleanup_policy | cleanup.policy | delete | delete",
-                "retention_time | retention.ms | -1 or more ms| 604800000",
+                "retention_time | retention.ms | -1 or more ms| -1",
                 "retention_bytes | retention.bytes | -1 or more bytes| -1",
                 "file_delete_delay | file.delete.delay.ms | 0 or more ms| 60000",
                 "read_mode | - | positioned or mapped | positioned",
@@ -448,9 +453,10 @@ mod tests {
     }
 
     #[test]
-    fn pairs_without_flush_messages_keep_kafkas_durability() {
+    fn no_pairs_mean_what_they_mean_to_kafka() {
         let config = LogConfig::from_pairs(NO_PAIRS).unwrap();
-        assert_eq!(config, LogConfig::new().durability(Durability::Os));
+        let week = Some(Duration::from_secs(7 * 24 * 3600));
+        assert_eq!(config, LogConfig::new().durability(Durability::Os).retention_time(week));
     }
 
     prop_compose! {

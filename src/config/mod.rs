@@ -126,7 +126,7 @@ fn verdict(violations: Vec<ConfigViolation>) -> Result<()> {
 /// | `Bytes` | `u64` | a number |
 /// | `Millis` | `Duration` | milliseconds |
 /// | `MillisLimit` | `Option<Duration>` | milliseconds; 2^63 - 1, Kafka's "no limit", is `None` |
-/// | `MillisUnlessNegative` | `Option<Duration>` | milliseconds; -1, Kafka's other "no limit", is `None` |
+/// | `MillisUnlessNegative` | `Option<Duration>` | milliseconds or `none`; -1, Kafka's other "no limit", is `None` |
 /// | `BytesUnlessNegative` | `Option<u64>` | a number or `none`; -1, Kafka's "no limit", is `None` |
 /// | `Flag` | `bool` | `true` or `false` |
 /// | `Level` | `i32` | a number in parentheses |
@@ -140,7 +140,7 @@ macro_rules! config {
             $(
                 #[doc = $doc:literal]
                 $(#[doc = $more:literal])*
-                $name:ident / $getter:ident: $kind:ident($key:tt, $unit:literal, $accepts:tt, $default:tt $(, absent = $absent:ident)?)
+                $name:ident / $getter:ident: $kind:ident($key:tt, $unit:literal, $accepts:tt, $default:tt $(, absent = $absent:tt)?)
             ),+ $(,)?
         }
     ) => {
@@ -214,8 +214,7 @@ macro_rules! config {
             pub fn from_pairs<K: AsRef<str>, V: AsRef<str>>(
                 pairs: impl IntoIterator<Item = (K, V)>,
             ) -> $crate::Result<$config> {
-                let mut config = $config::new();
-                $($(config.$name = $kind::$absent;)?)+
+                let mut config = $config::absent();
                 let mut violations = Vec::new();
                 let mut seen: Vec<&'static str> = Vec::new();
                 for (key, value) in pairs {
@@ -227,6 +226,14 @@ macro_rules! config {
                 }
                 $crate::config::verdict(violations)?;
                 Ok(config)
+            }
+
+            /// What no key at all means.
+            #[allow(unused_mut)]
+            pub(crate) fn absent() -> $config {
+                let mut config = $config::new();
+                $($(config.$name = config!(@default $kind $absent);)?)+
+                config
             }
 
             fn set_pair(&mut self, key: &str, value: &str, seen: &mut Vec<&'static str>) -> Result<(), String> {
@@ -276,6 +283,7 @@ macro_rules! config {
     (@default Bytes $number:tt) => { $number };
     (@default Millis $number:tt) => { ::std::time::Duration::from_millis($number) };
     (@default MillisLimit $number:tt) => { $crate::config::value::limit_from_millis($number) };
+    (@default MillisUnlessNegative none) => { None };
     (@default MillisUnlessNegative $number:tt) => { Some(::std::time::Duration::from_millis($number)) };
     (@default BytesUnlessNegative none) => { None };
     (@default Flag $flag:tt) => { $flag };
@@ -285,6 +293,7 @@ macro_rules! config {
     (@default_text Bytes $number:tt) => { concat!($number) };
     (@default_text Millis $number:tt) => { concat!($number) };
     (@default_text MillisLimit $number:tt) => { concat!($number) };
+    (@default_text MillisUnlessNegative none) => { "-1" };
     (@default_text MillisUnlessNegative $number:tt) => { concat!($number) };
     (@default_text BytesUnlessNegative none) => { "-1" };
     (@default_text Flag $flag:tt) => { stringify!($flag) };

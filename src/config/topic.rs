@@ -20,6 +20,8 @@ pub(crate) const PARTITIONS_MAX: u32 = 100_000;
 
 /// The key of the durability.
 const DURABILITY_KEY: &str = "flush.messages";
+/// The key of the retention by age.
+const RETENTION_KEY: &str = "retention.ms";
 /// The key of the policy, of which more may be stored than a topic can be given here.
 const POLICY_KEY: &str = "cleanup.policy";
 
@@ -143,7 +145,8 @@ impl TopicConfig {
     }
 
     /// Reads Kafka's topic configurations, as [`LogConfig::from_pairs`] does: without `flush.messages` the durability is
-    /// `Os`, as Kafka means it. Partitions and replicas, which Kafka does not count among them, are 1.
+    /// `Os`, and without `retention.ms` records are kept for 7 days, as Kafka means it. Partitions and replicas, which Kafka does
+    /// not count among them, are 1.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] with every violation.
@@ -152,7 +155,9 @@ impl TopicConfig {
     /// ```
     /// use logstead::config::TopicConfig;
     /// let config = TopicConfig::from_pairs([("segment.ms", "60000"), ("flush.messages", "1")])?.partitions(3);
-    /// assert_eq!(config, TopicConfig::new().partitions(3).segment_time(std::time::Duration::from_secs(60)));
+    /// let seconds = std::time::Duration::from_secs;
+    /// let made_here = TopicConfig::new().partitions(3).segment_time(seconds(60));
+    /// assert_eq!(config, made_here.retention_time(Some(seconds(7 * 24 * 3600))));
     /// assert!(TopicConfig::from_pairs([("segment.msec", "60000")]).is_err());
     /// # Ok::<(), logstead::Error>(())
     /// ```
@@ -246,10 +251,14 @@ impl StoredConfig {
                 None => wanted.remove(key),
             };
         }
-        let reset_durability = changes.iter().any(|(key, value)| key == DURABILITY_KEY && value.is_none());
+        let is_reset = |reset: &str| changes.iter().any(|(key, value)| key == reset && value.is_none());
         let mut config = StoredConfig::from_pairs(&wanted)?;
-        if reset_durability {
-            config.log = config.log.durability(Durability::default());
+        // What no key means to Kafka is not what it means to whoever sets a key back here.
+        if is_reset(DURABILITY_KEY) {
+            config.log = config.log.durability(LogConfig::new().get_durability());
+        }
+        if is_reset(RETENTION_KEY) {
+            config.log = config.log.retention_time(LogConfig::new().get_retention_time());
         }
         wanted.retain(|key, _| !is_implemented(key));
         wanted.extend(stored_pairs(&config.log));
@@ -267,7 +276,7 @@ fn is_kafkas(key: &str) -> bool {
 
 /// What is not Kafka's default.
 fn stored_pairs(log: &LogConfig) -> BTreeMap<String, String> {
-    let defaults = LogConfig::new().durability(Durability::Os).to_pairs();
+    let defaults = LogConfig::absent().to_pairs();
     let changed = log.to_pairs().into_iter().zip(defaults).filter(|(pair, default)| pair != default);
     changed.map(|((key, value), _)| (key.to_owned(), value)).collect()
 }
@@ -351,10 +360,12 @@ mod tests {
 
     #[test]
     fn only_what_differs_from_kafka_is_stored() {
-        assert_eq!(TopicConfig::new().to_stored_pairs(), pairs(&[("flush.messages", "1")]));
-        assert_eq!(TopicConfig::new().durability(Durability::Os).to_stored_pairs(), pairs(&[]));
+        assert_eq!(TopicConfig::new().to_stored_pairs(), pairs(&[("flush.messages", "1"), ("retention.ms", "-1")]));
+        let kafkas = TopicConfig::new().durability(Durability::Os).retention_time(Some(Duration::from_secs(604_800)));
+        assert_eq!(kafkas.to_stored_pairs(), pairs(&[]));
         let mapped = TopicConfig::new().read_mode(ReadMode::Mapped).segment_bytes(99);
-        assert_eq!(mapped.to_stored_pairs(), pairs(&[("flush.messages", "1"), ("segment.bytes", "99")]));
+        let stored = pairs(&[("flush.messages", "1"), ("retention.ms", "-1"), ("segment.bytes", "99")]);
+        assert_eq!(mapped.to_stored_pairs(), stored);
     }
 
     #[test]
@@ -370,7 +381,9 @@ mod tests {
         let stored = pairs(&[("flush.ms", "1"), ("flush.messages", "10000"), ("next.kafka", "x"), ("segment.ms", "9")]);
         let read = StoredConfig::from_pairs(&stored).unwrap();
         assert!(read.without_effect.keys().eq(&["flush.ms", "next.kafka"]), "{read:?}");
-        assert_eq!(read.log, LogConfig::new().durability(Durability::Os).segment_time(Duration::from_millis(9)));
+        assert_eq!(read.log, LogConfig::absent().segment_time(Duration::from_millis(9)));
+        assert_eq!(read.log.get_durability(), Durability::Os);
+        assert_eq!(read.log.get_retention_time(), Some(Duration::from_secs(604_800)));
         assert!(StoredConfig::from_pairs(&pairs(&[("segment.ms", "soon")])).is_err());
     }
 
@@ -403,7 +416,8 @@ mod tests {
         let stored = pairs(&[("flush.ms", "1"), ("retention.ms", "1"), ("segment.ms", "9")]);
         let all =
             changes(&[("flush.ms", None), ("retention.ms", None), ("segment.ms", None), ("flush.messages", None)]);
-        assert_eq!(StoredConfig::altered(&stored, &all).unwrap(), pairs(&[("flush.messages", "1")]));
+        let safe = pairs(&[("flush.messages", "1"), ("retention.ms", "-1")]);
+        assert_eq!(StoredConfig::altered(&stored, &all).unwrap(), safe);
         let weaker = changes(&[("flush.messages", Some("9223372036854775807"))]);
         assert_eq!(StoredConfig::altered(&pairs(&[("flush.messages", "1")]), &weaker).unwrap(), pairs(&[]));
     }

@@ -92,7 +92,7 @@ fn a_new_topic_has_its_configurations_and_its_partitions() {
     let config = TopicConfig::new().partitions(2).segment_bytes(99);
     let records = create_topic(&image, "orders", &config, id(0xaa), &[broker(0)]).unwrap();
     let kinds: Vec<_> = records.iter().map(MetadataRecord::kind_and_version).collect();
-    assert_eq!(kinds, [(2, 0), (4, 0), (4, 0), (3, 1), (3, 1)]);
+    assert_eq!(kinds, [(2, 0), (4, 0), (4, 0), (4, 0), (3, 1), (3, 1)]);
     apply(&mut image, records);
     let topic = image.topic("orders").unwrap();
     assert_eq!(image.topic_by_id(id(0xaa)).unwrap().name.as_str(), "orders");
@@ -198,8 +198,8 @@ fn only_what_changes_is_recorded() {
     assert_eq!(records.len(), 2);
     apply(&mut image, records);
     let configs: Vec<_> = image.topic("orders").unwrap().configs.iter().collect();
-    let expected =
-        [("flush.messages", "1"), ("segment.ms", "60000")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let expected = [("flush.messages", "1"), ("retention.ms", "-1"), ("segment.ms", "60000")];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(configs, expected.iter().map(|(key, value)| (key, value)).collect::<Vec<_>>());
 }
 

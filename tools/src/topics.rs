@@ -35,7 +35,9 @@ Exit codes:
 ///
 /// - Kafka's keys alone would mean that nothing is flushed, as in Kafka; unless somebody says so, that is not meant.
 /// - Kafka's 1,048,588 bytes for a batch leave no room for a line of 1 MiB with what a batch adds to it.
-const CREATE_DEFAULTS: [(&str, &str); 2] = [("flush.messages", "1"), ("max.message.bytes", "4194304")];
+/// - Kafka's keys alone would also mean that records go after 7 days, which nobody has asked for either.
+const CREATE_DEFAULTS: [(&str, &str); 3] =
+    [("flush.messages", "1"), ("max.message.bytes", "4194304"), ("retention.ms", "-1")];
 
 /// Make, list, describe, change and delete topics.
 #[derive(Debug, Args)]
@@ -65,8 +67,8 @@ struct Create {
     partitions: u32,
 
     /// A configuration under Kafka's name, such as segment.bytes=67108864; may be given several times. Unless given,
-    /// flush.messages=1 (what is acknowledged is on disk) and max.message.bytes=4194304 (4 MiB; with Kafka's default of
-    /// 1048588 a line of 1 MiB would be too long).
+    /// flush.messages=1 (what is acknowledged is on disk), retention.ms=-1 (records are kept for ever), and
+    /// max.message.bytes=4194304 (4 MiB; with Kafka's default of 1048588 a line of 1 MiB would be too long).
     #[arg(long, value_name = "KEY=VALUE", value_parser = arguments::pair)]
     config: Vec<(String, String)>,
 }

@@ -71,7 +71,9 @@ impl Opened {
     }
 
     fn create(&mut self, name: &str, topic_id: u8, partitions: u32) -> Result<()> {
-        let config = TopicConfig::new().partitions(partitions);
+        // Kafka's retention is not stored: the golden bytes hold none.
+        let week = std::time::Duration::from_secs(7 * 24 * 3600);
+        let config = TopicConfig::new().partitions(partitions).retention_time(Some(week));
         let records = create_topic(&self.image, name, &config, id(topic_id), &[broker()])?;
         self.change(records)
     }

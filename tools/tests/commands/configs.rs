@@ -24,6 +24,7 @@ fn every_key_is_described_with_its_value_and_where_it_comes_from() {
     assert_eq!(segment["accepts"], "14 to 2147483647");
     assert_eq!(entry(&data, "segment.bytes"), (json!("1073741824"), json!("default")));
     assert_eq!(entry(&data, "flush.messages"), (json!("1"), json!("default")));
+    assert_eq!(entry(&data, "retention.ms"), (json!("-1"), json!("default")));
     assert_eq!(entry(&data, "max.message.bytes"), (json!("4194304"), json!("set")));
     let text = String::from_utf8(data.run(&["configs", "describe", "orders"]).stdout_of_success()).unwrap();
     assert_eq!(text.lines().count(), all.len());
