@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::config::LogConfig;
 use crate::error::{Error, IoContext, Result};
+use crate::log::context::LogContext;
 use crate::log::indexer::SegmentIndexer;
 use crate::log::layout::SegmentFile;
 use crate::log::seal::{BlockSums, FileSum};
 use crate::log::sealing::{EndSnapshot, SealingSegment};
-use crate::log::segment::{LogContext, Segment, SegmentBounds};
+use crate::log::segment::{Segment, SegmentBounds};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::record::BatchHeader;
 use crate::rng::Rng;

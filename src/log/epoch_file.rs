@@ -3,8 +3,8 @@
 //! Lock rank: `LogSealing`, a token that may be held across a sync.
 
 use crate::error::Result;
+use crate::log::context::LogContext;
 use crate::log::layout::EPOCH_FILE;
-use crate::log::segment::LogContext;
 use crate::storage::publish;
 use crate::sync::{Rank, RankedMutex};
 

@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, IoContext, Result};
+use crate::log::context::LogContext;
 use crate::log::layout::SegmentFile;
-use crate::log::segment::LogContext;
 use crate::record::cursor::{Reader, Writer};
 use crate::storage::{OpenMode, StorageFile, SyncMode, publish, read_file, remove_published};
 use crate::types::{Offset, TopicId};

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::error::{IoContext, Result};
 use crate::log::active::{SegmentFiles, write_index_pages};
+use crate::log::context::LogContext;
 use crate::log::layout::SegmentFile;
 use crate::log::seal::{BlockSums, FileSum, SEAL_BLOCK_BYTES, Seal};
-use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment};
+use crate::log::segment::{INDEX_BYTES_MAX, Segment};
 use crate::storage::{SyncMode, publish, read_file};
 use crate::sync::{Rank, RankedMutex};
 use crate::types::Offset;

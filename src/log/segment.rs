@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use crate::config::{LogConfig, ReadMode};
 use crate::error::{Damage, Error, IoContext, Result};
+use crate::log::context::LogContext;
 use crate::log::index_sums::{self, IndexSums};
 use crate::log::indexer::SegmentIndexer;
 use crate::log::layout::{DELETED_SUFFIX, SegmentFile};
@@ -17,36 +18,12 @@ use crate::log::offset_index::{OffsetIndex, OffsetIndexEntry};
 use crate::log::recovery::find_aborted;
 use crate::log::retention::SegmentAge;
 use crate::log::scan::BatchScanner;
-use crate::log::seal::{FileSum, SEAL_BLOCK_BYTES, Seal, SealSubject};
+use crate::log::seal::{FileSum, SEAL_BLOCK_BYTES, Seal};
 use crate::log::time_index::TimeIndex;
 use crate::log::txn_index::{AbortedTransaction, TransactionIndex};
-use crate::storage::{FrozenBytes, OpenMode, Storage, StorageFile, read_file};
+use crate::storage::{FrozenBytes, OpenMode, StorageFile, read_file};
 use crate::sync::{Rank, RankedMutex};
-use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
-
-/// What the parts of one log have in common.
-#[derive(Debug)]
-pub(crate) struct LogContext {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) folder: PathBuf,
-    pub(crate) tp: TopicPartition,
-    pub(crate) topic_id: TopicId,
-    /// Whether a log of this data folder was read through a map since it was opened. Somebody may then hold one still, even
-    /// of an earlier opening of this log.
-    pub(crate) was_mapped: Arc<AtomicBool>,
-}
-
-impl LogContext {
-    /// The path of one of the partition's files.
-    pub(crate) fn path(&self, kind: SegmentFile, offset: Offset) -> PathBuf {
-        kind.path(&self.folder, offset)
-    }
-
-    /// What a seal of the segment at this base offset is about.
-    pub(crate) fn seal_subject(&self, base_offset: Offset) -> SealSubject {
-        SealSubject { topic_id: self.topic_id, partition: self.tp.partition, base_offset }
-    }
-}
+use crate::types::{Offset, Timestamp};
 
 /// A segment of a log: a run of batches in one `.log` file, with its indexes. A read-only view, cheap to clone.
 ///
@@ -57,7 +34,7 @@ pub struct Segment {
     inner: Arc<Inner>,
 }
 
-/// Whether somebody still holds a segment.
+/// Tells whether somebody still holds a segment.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentHold(Weak<Inner>);
 
@@ -364,7 +341,7 @@ impl Segment {
         Ok(file)
     }
 
-    /// Tells later whether somebody else holds it still, without holding it.
+    /// To ask later whether somebody else holds it still.
     pub(crate) fn hold(&self) -> SegmentHold {
         SegmentHold(Arc::downgrade(&self.inner))
     }
@@ -508,8 +485,8 @@ impl Segment {
         let Indexes::Growing(indexer) = &state.indexes else { return None };
         let (offsets, times) = (indexer.offsets().snapshot(), indexer.times().snapshot());
         let aborted = state.aborted.as_deref().unwrap_or_default();
-        let transactions = index_sums::transactions(self.base_offset(), aborted, up_to);
-        Some(IndexSums { positions: index_sums::positions(&offsets, &times, up_to), transactions })
+        let positions = index_sums::positions(&offsets, &times, up_to);
+        Some(IndexSums { positions, transactions: index_sums::transactions(self.base_offset(), aborted, up_to) })
     }
 
     /// How many aborted transactions the segment has.
@@ -558,11 +535,9 @@ impl Segment {
         if matches!(state.indexes, Indexes::OnDisk) {
             state.check_present()?;
             let file = self.file_of(&mut state)?;
-            let (offsets, times) = match self.load_indexes(state.len) {
-                Ok(loaded) => loaded,
-                // An index is derived: whatever is wrong with it, the log gives the same answers.
-                Err(_) => self.rebuild_indexes(file, &state)?,
-            };
+            // An index is derived: whatever is wrong with it, the log gives the same answers.
+            let loaded = self.load_indexes(state.len).or_else(|_| self.rebuild_indexes(file, &state));
+            let (offsets, times) = loaded?;
             state.indexes = Indexes::Loaded { offsets, times };
         }
         Ok(look(&state.indexes))

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::config::LogConfig;
 use crate::error::{Error, IoContext, Result};
+use crate::log::context::LogContext;
 use crate::log::directory::{DirectoryCore, PartitionFacts, files};
 use crate::log::layout::{PARTITION_METADATA_FILE, SegmentFile};
 use crate::log::recovery::{self, Known};
-use crate::log::segment::LogContext;
 use crate::log::state::{WitnessCopies, WitnessWriter};
 use crate::log::{Log, NewLog, partition_metadata};
 use crate::storage::{DirEntry, EntryKind, publish};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Damage, Error, IoContext, Result};
 use crate::log::checkpoint::decode_offsets;
+use crate::log::context::LogContext;
 use crate::log::directory::files::{LOG_STARTS, TEXT_BYTES_MAX, read_topic_id};
 use crate::log::epoch_cache::EpochCache;
 use crate::log::list_offset::{ListedOffset, OffsetSpec};
@@ -18,7 +19,7 @@ use crate::log::read_only::Folder;
 use crate::log::read_only::walk::{Target, Walk};
 use crate::log::read_only::witness_reader::WitnessReader;
 use crate::log::recovery::read_epochs;
-use crate::log::segment::{LogContext, Segment};
+use crate::log::segment::Segment;
 use crate::log::slice::{BufferPool, LogSlice};
 use crate::log::state::Published;
 use crate::log::txn_index::AbortedTransaction;

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use crate::config::LogConfig;
 use crate::error::{Corrupt, Damage, DamagedOffsets, Error, IoContext, Result};
+use crate::log::context::LogContext;
 use crate::log::indexer::{ResumePoint, SegmentIndexer};
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerStates;
 use crate::log::recovery::{load_indexes, observe};
 use crate::log::scan::{BatchScanner, ScannedBatch};
-use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment, SegmentBounds};
+use crate::log::segment::{INDEX_BYTES_MAX, Segment, SegmentBounds};
 use crate::log::txn_index::AbortedTransaction;
 use crate::record::{BATCH_HEADER_LEN, BatchHeader};
 use crate::storage::{EntryKind, FileIdentity, OpenMode, StorageFile, read_file};

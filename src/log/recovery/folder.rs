@@ -1,10 +1,10 @@
 //! [S] What stands in a partition folder: sorting names, removing leftovers, setting orphans aside.
 
 use crate::error::{Error, IoContext, Result};
+use crate::log::context::LogContext;
 use crate::log::layout::{DELETED_SUFFIX, EPOCH_FILE, PARTITION_METADATA_FILE, SegmentFile, TEMPORARY_SUFFIX};
 use crate::log::recovery::{CutTail, Known, RecoveryReport, producers};
 use crate::log::redo;
-use crate::log::segment::LogContext;
 use crate::storage::{EntryKind, OpenMode};
 use crate::types::Offset;
 

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use crate::error::{Error, IoContext, Result};
 use crate::log::append::{aborted_entry, facts_of};
+use crate::log::context::LogContext;
 use crate::log::index_sums;
 use crate::log::layout::SegmentFile;
 use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerStates;
 use crate::log::scan::{BatchScanner, ScannedBatch};
-use crate::log::segment::{INDEX_BYTES_MAX, LogContext, Segment, SegmentPhase};
+use crate::log::segment::{INDEX_BYTES_MAX, Segment, SegmentPhase};
 use crate::log::txn_index::{self, AbortedTransaction};
 use crate::storage::{OpenMode, publish, read_file, remove_published};
 use crate::types::Offset;
