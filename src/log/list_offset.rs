@@ -46,7 +46,7 @@ impl Log {
     /// what a scan of all records from the log start on finds. Kafka looks for a time in one segment only, the first whose
     /// largest time, or without one the modification time of whose file, is not older: when the records that made it so lie
     /// below the log start, or carry no time, it finds nothing where this finds a later record. For the largest time it counts
-    /// records below the log start too.
+    /// records below the log start too, and where no record has a time it names the first offset, with a time of -1.
     ///
     /// # Errors
     /// As [`read`](Log::read), of the records that have to be looked at.

@@ -45,7 +45,7 @@ impl Log {
     /// never falls.
     ///
     /// # Errors
-    /// [`Error::Io`]: the log is now offline. [`Error::Corrupt`]: the place to cut cannot be found.
+    /// [`Error::Io`](crate::Error::Io): the log is now offline. [`Error::Corrupt`](crate::Error::Corrupt): the place to cut cannot be found.
     ///
     /// # Examples
     /// ```
@@ -90,7 +90,7 @@ impl Log {
     /// follower holds.
     ///
     /// # Errors
-    /// [`Error::Io`]: the log is now offline.
+    /// [`Error::Io`](crate::Error::Io): the log is now offline.
     pub fn truncate_fully_and_start_at(&self, offset: Offset, now: Now) -> Result<Truncated> {
         let _token = self.maintenance.lock();
         {
